@@ -1,0 +1,68 @@
+# One command to run it, one to test it. Needs Python 3.11 or later, git and make; the rest is
+# installed into .venv from hashed lock files.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.ONESHELL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+RESULTS := test-results
+# Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
+PYTEST_ARGS ?=
+
+.PHONY: help run test test-postgres test-sqlite bench lint format lock clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
+		| awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+# exec, so that Ctrl-C and SIGTERM reach the server itself.
+run: ## Start the platform with demo data at http://127.0.0.1:8000 (WBCLAB_PORT, WBCLAB_HOME)
+	@scripts/install_requirements.sh serve
+	WBCLAB_DEMO=$${WBCLAB_DEMO-1} exec $(PYTHON) manage.py serve
+
+test: ## Lint, then the whole suite on PostgreSQL and Redis, then its core on SQLite
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	rm -rf $(RESULTS)
+	$(MAKE) lint
+	status=0
+	$(MAKE) test-postgres || status=$$?
+	$(MAKE) test-sqlite || status=$$?
+	$(PYTHON) -m tests.summary $(RESULTS) || status=$$?
+	exit $$status
+
+test-postgres: ## The whole suite, against throw-away PostgreSQL and Redis servers
+	@$(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest --cov --cov-report=term:skip-covered \
+		--junit-xml=$(RESULTS)/postgres.xml $(PYTEST_ARGS)
+
+test-sqlite: ## The core of the suite, in the embedded mode
+	@WBCLAB_HOME=$$(mktemp -d)
+	export WBCLAB_HOME
+	trap 'rm -rf "$$WBCLAB_HOME"' EXIT
+	unset WBCLAB_DATABASE_URL WBCLAB_REDIS_URL
+	$(PYTHON) -m pytest -m core --junit-xml=$(RESULTS)/sqlite.xml $(PYTEST_ARGS)
+
+bench: ## Measure the service against the naive baseline; asserts nothing
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(PYTHON) -m bench
+
+lint: ## Format, types, layers, security, migrations, deployment settings
+	@scripts/install_requirements.sh test
+	scripts/lint.sh
+
+format: ## Let ruff format and mend what it can
+	@scripts/install_requirements.sh test
+	$(PYTHON) -m ruff check --fix --exit-zero .
+	$(PYTHON) -m ruff format .
+
+lock: ## Compile requirements/*.in to lock files with hashes (UPGRADE=1 takes newer releases)
+	@scripts/install_requirements.sh test
+	scripts/compile_requirements.sh $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove what was installed and generated; keeps var/, the data of make run
+	@rm -rf .venv staticfiles $(RESULTS) .coverage htmlcov .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

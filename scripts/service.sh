@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Starts one service of the production mode: scripts/service.sh ROLE
+#
+# The one place that knows these commands: docker-compose.yml and the tests both start them here.
+# Everything else is environment; docs/deployment.md has the table.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+python=${WBCLAB_PYTHON:-.venv/bin/python}
+
+case "${1:-}" in
+    web)
+        exec "$python" -m uvicorn wbclab.asgi:application \
+            --host "${WBCLAB_HOST:-127.0.0.1}" --port "${WBCLAB_PORT:-8000}" \
+            --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off
+        ;;
+    worker | gpu-worker)
+        # One process, one task at a time: the batch is formed in the claim, not in the pool. A GPU
+        # worker is the same command in another image, with WBCLAB_ENGINE=tensorflow.
+        exec "$python" -m celery -A wbclab worker --queues classify --pool solo --concurrency 1 \
+            --prefetch-multiplier 1 --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
+        ;;
+    default-worker)
+        exec "$python" -m celery -A wbclab worker --queues default --pool solo --concurrency 1 \
+            --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
+        ;;
+    sweeper)
+        exec "$python" manage.py sweep
+        ;;
+    migrate)
+        exec "$python" manage.py migrate --noinput
+        ;;
+    *)
+        echo "usage: scripts/service.sh web|worker|gpu-worker|default-worker|sweeper|migrate" >&2
+        exit 64
+        ;;
+esac
