@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class SpecimensConfig(AppConfig):
+    """The laboratory: patients, orders, specimens, cells, reports."""
+
+    name = "specimens"

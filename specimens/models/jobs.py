@@ -1,0 +1,70 @@
+"""The queue. It lives in the database; a broker only rings (docs/architecture.md)."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from specimens.models.cells import CellImage
+
+
+class Job(models.Model):
+    """The order to classify one cell image.
+
+    queued -> running (under a lease) -> done or failed. A running job whose lease has run out goes
+    back to queued. `priority` is ascending: the smaller number first.
+    """
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        DONE = "done", "Done"
+        FAILED = "failed", "Failed"
+
+    class Urgency(models.IntegerChoices):
+        WAITING_CLIENT = 0, "A client waits for the answer"
+        STAT = 1, "STAT order"
+        ROUTINE = 5, "Routine"
+
+    cell_image = models.ForeignKey(CellImage, on_delete=models.PROTECT, related_name="jobs")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
+    priority = models.SmallIntegerField(choices=Urgency.choices, default=Urgency.ROUTINE)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+    worker = models.CharField(max_length=100, blank=True)
+    error_code = models.CharField(max_length=40, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    due_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["cell_image"],
+                condition=Q(state__in=["queued", "running"]),
+                name="one_open_job_per_cell_image",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["priority", "id"], condition=Q(state="queued"), name="job_queued"
+            ),
+            models.Index(fields=["lease_until"], condition=Q(state="running"), name="job_running"),
+        ]
+
+    def __str__(self) -> str:
+        return f"job {self.pk}: {self.state}"
+
+
+class WorkerHeartbeat(models.Model):
+    """A sign of life of one worker process; health and the leases rest on it."""
+
+    worker = models.CharField(max_length=100, unique=True)
+    engine = models.CharField(max_length=20)
+    model_digest = models.CharField(max_length=64)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.worker

@@ -1,0 +1,84 @@
+"""Who sees what and who may do what. Every object a person touches comes out of `visible_to`.
+
+What is not visible is answered with 404, what is visible but not allowed with 403.
+"""
+
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+
+from specimens.models import (
+    AuditEvent,
+    CellImage,
+    Job,
+    Order,
+    Patient,
+    Prediction,
+    Role,
+    Site,
+    Slide,
+    Specimen,
+    User,
+)
+
+M = TypeVar("M", bound=Model)
+
+SITE_PATH: Final[dict[type[Model], str]] = {
+    AuditEvent: "site",
+    CellImage: "site",
+    Job: "cell_image__site",
+    Order: "site",
+    Patient: "site",
+    Prediction: "cell_image__site",
+    Site: "pk",
+    Slide: "specimen__site",
+    Specimen: "site",
+}
+
+
+class Action(StrEnum):
+    VIEW = "view"
+    ACCESSION = "accession"
+    ADD_IMAGES = "add_images"
+    REQUEUE = "requeue"
+    REJECT_SPECIMEN = "reject_specimen"
+    PREDICT = "predict"
+    ADMINISTER = "administer"
+
+
+_LABORATORY: Final = frozenset({Role.TECHNICIAN, Role.PATHOLOGIST})
+ROLES: Final[dict[Action, frozenset[Role]]] = {
+    Action.VIEW: frozenset({Role.TECHNICIAN, Role.PATHOLOGIST, Role.ADMINISTRATOR}),
+    Action.ACCESSION: _LABORATORY | {Role.INTEGRATION},
+    Action.ADD_IMAGES: _LABORATORY | {Role.INTEGRATION},
+    Action.REQUEUE: _LABORATORY | {Role.ADMINISTRATOR},
+    Action.REJECT_SPECIMEN: _LABORATORY,
+    Action.PREDICT: frozenset(Role),
+    Action.ADMINISTER: frozenset({Role.ADMINISTRATOR}),
+}
+
+
+def visible_to(user: User | AnonymousUser, model: type[M]) -> QuerySet[M]:
+    """Return the rows of `model` that belong to a site of `user`; none for anonymous users."""
+    rows = model._default_manager.all()
+    if not isinstance(user, User) or not user.is_active:
+        return rows.none()
+    sites = User.sites.through.objects.filter(user_id=user.pk).values("site_id")
+    return rows.filter(**{f"{SITE_PATH[model]}__in": sites})
+
+
+def can(user: User | AnonymousUser, action: Action) -> bool:
+    """Tell whether the role of `user` permits `action` at all; the site is `visible_to`'s part."""
+    return isinstance(user, User) and user.is_active and user.role in ROLES[action]
+
+
+def require(user: User | AnonymousUser, action: Action) -> None:
+    """Raise PermissionDenied, with a text for people, unless `can(user, action)`."""
+    if not can(user, action):
+        roles = ", ".join(sorted(ROLES[action]))
+        raise PermissionDenied(
+            f"Your role does not permit this ({action.replace('_', ' ')}). It needs: {roles}."
+        )

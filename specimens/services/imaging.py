@@ -1,0 +1,198 @@
+"""Taking in cell images. When `add_cell_images` returns, what it accepted cannot be lost."""
+
+import hashlib
+import logging
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from django.conf import settings
+from django.core.files.storage import default_storage
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+
+from classifier.imaging import ImageHeader, ImageRefused, inspect
+from specimens import workflow
+from specimens.models import CellImage, Job, Site, Specimen, User
+from specimens.models.patients_orders import Priority
+from specimens.permissions import Action, require, visible_to
+from specimens.services import audit, doorbell
+from specimens.services.errors import QueueFull, StorageUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Received:
+    """What became of one file: accepted, a duplicate of an earlier one, or refused with a reason."""
+
+    filename: str
+    status: Literal["accepted", "duplicate", "refused"]
+    cell_image: CellImage | None = None
+    job: Job | None = None
+    code: str = ""
+    message: str = ""
+
+
+def public_site() -> Site:
+    """Return the site that owns what comes in without an account (WBCLAB_PUBLIC_PREDICT)."""
+    return Site.objects.get_or_create(code="public", defaults={"name": "Public predictions"})[0]
+
+
+def clean_filename(name: str | None) -> str:
+    """Return the sender's file name without path and control characters, 255 characters at most."""
+    last = (name or "").replace("\\", "/").rpartition("/")[2]
+    printable = "".join(c for c in last if unicodedata.category(c)[0] != "C")
+    return printable[-255:] or "unnamed"
+
+
+def add_cell_images(
+    *,
+    actor: User | None,
+    site: Site,
+    specimen: Specimen | None,
+    uploads: Sequence[UploadedFile],
+    source: str = CellImage.Source.BROWSER,
+    urgency: Job.Urgency | None = None,
+    is_synthetic: bool = False,
+) -> list[Received]:
+    """Store each acceptable file and queue its classification; answers in the order of `uploads`.
+
+    Files first (fsynced), then one transaction with the rows, then the ring. `actor` None is the
+    public predict call, which has no specimen. Raises QueueFull, StorageUnavailable (nothing was
+    stored), NotAllowedInState, PermissionDenied.
+    """
+    if specimen is not None and actor is not None:
+        require(actor, Action.ADD_IMAGES)
+        specimen = visible_to(actor, Specimen).select_related("order").get(pk=specimen.pk)
+        workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
+        if urgency is None:
+            stat = specimen.order.priority == Priority.STAT
+            urgency = Job.Urgency.STAT if stat else Job.Urgency.ROUTINE
+    _refuse_when_full()
+    answers = []
+    for upload in uploads:
+        answers.append(_receive(upload, site, specimen, actor, source, is_synthetic))
+    _mark_duplicates(answers, specimen)
+    _store_and_queue(answers, actor, specimen, urgency or Job.Urgency.WAITING_CLIENT)
+    return answers
+
+
+def _refuse_when_full() -> None:
+    # Walks the partial index of queued jobs, and only that far: cheap while the queue is short.
+    queued = Job.objects.filter(state=Job.State.QUEUED).order_by("priority", "id")
+    if queued[settings.QUEUE_LIMIT :][:1].values_list("pk").first() is not None:
+        raise QueueFull(retry_after_seconds=30)
+
+
+def _receive(
+    upload: UploadedFile,
+    site: Site,
+    specimen: Specimen | None,
+    actor: User | None,
+    source: str,
+    is_synthetic: bool,
+) -> Received:
+    """Check one file by its content and build its unsaved CellImage."""
+    filename = clean_filename(upload.name)
+    try:
+        header: ImageHeader = inspect(upload, filename)
+    except ImageRefused as refused:
+        return Received(filename, "refused", code=refused.code, message=refused.message)
+    upload.seek(0)
+    image = CellImage(
+        site=site,
+        specimen=specimen,
+        sha256=hashlib.file_digest(upload, "sha256").hexdigest(),  # type: ignore[arg-type]
+        filename=filename,
+        media_type=header.media_type,
+        size=upload.size or 0,
+        width=header.width or None,
+        height=header.height or None,
+        source=source,
+        is_synthetic=is_synthetic,
+        received_from=actor,
+    )
+    upload.seek(0)
+    upload.name = f"cell.{header.extension}"
+    image.file.file = upload  # written by _store_and_queue; nothing is stored before all are checked
+    return Received(filename, "accepted", cell_image=image)
+
+
+def _mark_duplicates(answers: Sequence[Received], specimen: Specimen | None) -> None:
+    """Answer with the recorded image where this specimen has the same content already."""
+    if specimen is None:
+        return
+    accepted = [a for a in answers if a.cell_image is not None]
+    digests = {a.cell_image.sha256 for a in accepted if a.cell_image}
+    known = {
+        image.sha256: image
+        for image in CellImage.objects.filter(specimen=specimen, sha256__in=digests)
+    }
+    for answer in accepted:
+        assert answer.cell_image is not None  # noqa: S101 - narrows the type
+        first = known.setdefault(answer.cell_image.sha256, answer.cell_image)
+        if first is not answer.cell_image:
+            answer.status = "duplicate"
+            answer.message = "This specimen has the same picture already; it is counted once."
+            answer.cell_image = first
+
+
+def _store_and_queue(
+    answers: Sequence[Received],
+    actor: User | None,
+    specimen: Specimen | None,
+    urgency: Job.Urgency,
+) -> None:
+    written: list[str] = []
+    try:
+        for answer in answers:
+            if answer.status == "accepted" and answer.cell_image is not None:
+                upload = answer.cell_image.file.file
+                answer.cell_image.file.save(upload.name, upload, save=False)
+                written.append(answer.cell_image.file.name)
+        with transaction.atomic():
+            _write_rows(answers, actor, specimen, urgency)
+    except BaseException as error:
+        for name in written:
+            default_storage.delete(name)
+        if isinstance(error, OSError):
+            logger.exception("the image store cannot be written")
+            raise StorageUnavailable(
+                "The images could not be stored; none was accepted. An administrator must look at "
+                "the disk; then send them again."
+            ) from error
+        raise
+
+
+def _write_rows(
+    answers: Sequence[Received],
+    actor: User | None,
+    specimen: Specimen | None,
+    urgency: Job.Urgency,
+) -> None:
+    if specimen is not None:
+        # The lock makes the second look at duplicates final: two people may drop the same folder.
+        specimen = Specimen.objects.select_for_update(of=("self",)).get(pk=specimen.pk)
+        state = workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
+        _mark_duplicates([a for a in answers if a.status == "accepted"], specimen)
+    accepted = [a for a in answers if a.status == "accepted"]
+    images = CellImage.objects.bulk_create([a.cell_image for a in accepted if a.cell_image])
+    jobs = Job.objects.bulk_create([Job(cell_image=i, priority=urgency) for i in images])
+    for answer, job in zip(accepted, jobs, strict=True):
+        answer.job = job
+    if not accepted:
+        return
+    if specimen is not None:
+        specimen.state = state
+        specimen.save(update_fields=["state"])
+        audit.record(
+            actor=actor,
+            action="specimen.images_added",
+            subject=specimen,
+            specimen=specimen,
+            details={"images": len(accepted), "source": accepted[0].cell_image.source},  # type: ignore[union-attr]
+        )
+    transaction.on_commit(partial(doorbell.ring, jobs=len(jobs)))

@@ -1,0 +1,242 @@
+"""The one settings file. Everything a site may change comes from the environment (docs/deployment.md).
+
+Without any configuration this is the embedded mode: SQLite and images under WBCLAB_HOME, one worker
+process beside the web server, no broker. With WBCLAB_DATABASE_URL and WBCLAB_REDIS_URL it is the
+production mode: PostgreSQL, Redis, Celery. A value that cannot be read fails at start, by name.
+"""
+
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.FileAwareEnv()
+
+HOME = Path(env.str("WBCLAB_HOME", default=str(BASE_DIR / "var"))).resolve()
+HOME.mkdir(parents=True, exist_ok=True)
+DEBUG = env.bool("WBCLAB_DEBUG", default=False)
+HTTPS = env.bool("WBCLAB_HTTPS", default=False)
+DEMO = env.bool("WBCLAB_DEMO", default=False)
+HOST = env.str("WBCLAB_HOST", default="127.0.0.1")
+PORT = env.int("WBCLAB_PORT", default=8000)
+
+
+def _embedded_secret_key() -> str:
+    """Read, or draw once, the key of an installation nobody configured; it never leaves HOME."""
+    path = HOME / "secret_key"
+    if not path.exists():
+        temporary = HOME / f".secret_key.{secrets.token_hex(4)}"
+        temporary.touch(mode=0o600)
+        temporary.write_text(secrets.token_urlsafe(50))
+        try:
+            path.hardlink_to(temporary)  # fails where another process was first: its key holds
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+    return path.read_text()
+
+
+SECRET_KEY = env.str("WBCLAB_SECRET_KEY", default="") or _embedded_secret_key()
+ALLOWED_HOSTS = env.list("WBCLAB_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("WBCLAB_CSRF_TRUSTED_ORIGINS", default=[])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "rest_framework",
+    "knox",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "csp",
+    "classifier",
+    "specimens",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "wbclab.urls"
+ASGI_APPLICATION = "wbclab.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "specimens.views.frame.frame",
+            ],
+        },
+    },
+]
+
+# --- database ------------------------------------------------------------------------------------
+DATABASES = {"default": env.db_url("WBCLAB_DATABASE_URL", f"sqlite:///{HOME / 'wbclab.sqlite3'}")}
+_database: dict[str, Any] = DATABASES["default"]
+if _database["ENGINE"].endswith("sqlite3"):
+    _database["OPTIONS"] = {
+        # Writers queue at BEGIN instead of failing at their first write inside a read snapshot.
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        # FULL: a commit the sender was told of survives a power cut, not only a killed process.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
+    }
+else:
+    # Under ASGI each request runs in a thread of its own, so persistent connections would never be
+    # reused: a pool is what spares the connection per request.
+    _database.setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": env.int("WBCLAB_DATABASE_POOL", default=20),
+        "timeout": 10,
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- people --------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "specimens.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "worklist"
+LOGOUT_REDIRECT_URL = "login"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+SESSION_COOKIE_AGE = 10 * 3600
+SESSION_EXPIRE_AT_BROWSER_CLOSE = True
+
+# --- security ------------------------------------------------------------------------------------
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+if env.bool("WBCLAB_BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    },
+    # Swagger UI sets styles and a start-up script inline; it shows no patient data.
+    "EXCLUDE_URL_PREFIXES": ["/api/docs/"],
+}
+
+# --- time, language, static files, images -----------------------------------------------------------
+USE_TZ = True
+TIME_ZONE = env.str("WBCLAB_TIME_ZONE", default="UTC")
+LANGUAGE_CODE = "en"
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = Path(env.str("WBCLAB_STATIC_ROOT", default=str(HOME / "static")))
+STATICFILES_DIRS = [BASE_DIR / "static"]
+MEDIA_ROOT = Path(env.str("WBCLAB_IMAGES_DIR", default=str(HOME / "images")))
+STORAGES = {
+    "default": {"BACKEND": "specimens.services.storage.DurableStorage"},
+    "staticfiles": {"BACKEND": "wbclab.staticfiles.ModuleManifestStorage"},
+}
+# --- uploads ---------------------------------------------------------------------------------------
+MAX_UPLOAD_BYTES = env.int("WBCLAB_MAX_UPLOAD_BYTES", default=10 * 1024 * 1024)
+PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
+UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
+DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
+PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
+PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
+
+# --- queue and worker --------------------------------------------------------------------------------
+REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
+DOORBELL_PATH = HOME / "doorbell"
+BATCH_SIZE = env.int("WBCLAB_BATCH_SIZE", default=32)
+LEASE_SECONDS = env.float("WBCLAB_LEASE_SECONDS", default=15.0)
+MAX_ATTEMPTS = env.int("WBCLAB_MAX_ATTEMPTS", default=5)
+SWEEP_SECONDS = env.float("WBCLAB_SWEEP_SECONDS", default=5.0)
+QUEUE_LIMIT = env.int("WBCLAB_QUEUE_LIMIT", default=50_000)
+ENGINE = env.str("WBCLAB_ENGINE", default="auto")
+ENGINE_THREADS = env.int("WBCLAB_ENGINE_THREADS", default=0) or None
+DECODER_PROCESSES = env.int("WBCLAB_DECODERS", default=0) or None
+MODEL_DIR = Path(env.str("WBCLAB_MODEL_DIR", default=str(BASE_DIR / "classifier" / "weights")))
+
+CELERY_BROKER_URL = REDIS_URL or None
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_ROUTES = {"specimens.tasks.classify_due": {"queue": "classify"}}
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_REDIRECT_STDOUTS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# The broker is a doorbell: a caller must never wait for one that is away.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
+
+# --- REST ------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "knox.auth.TokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "specimens.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+REST_KNOX = {
+    "AUTH_HEADER_PREFIX": "Token",
+    "TOKEN_TTL": timedelta(days=env.int("WBCLAB_TOKEN_DAYS", default=365)),
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "wbclab",
+    "DESCRIPTION": (
+        "White-blood-cell differential. For research and assistance: a person verifies each cell."
+    ),
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- logging ---------------------------------------------------------------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "console": {"format": "{asctime} {levelname:7} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "console"}},
+    "root": {"handlers": ["console"], "level": env.str("WBCLAB_LOG_LEVEL", default="INFO")},
+    "loggers": {"django.server": {"propagate": True, "handlers": []}},
+}
