@@ -1,0 +1,1 @@
+"""From an uploaded file to pixels: header checks anywhere, decoding only in decoder processes."""

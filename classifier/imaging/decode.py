@@ -1,0 +1,178 @@
+"""From a stored file to pixels. Runs only in decoder processes, under their limits.
+
+The header checks are made again: the file on disk is not trusted because an earlier process
+looked at it. What the decoders then report is mapped to the same refusals, so that whoever sent
+the image gets one kind of answer.
+"""
+
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+)
+
+from classifier.imaging.intake import check_size, inspect
+from classifier.imaging.refusal import MAX_BYTES, ImageRefused
+from classifier.imaging.source import damaged, unsupported_mode
+from classifier.preprocessing import prepare
+
+# Named here, these are the only plugins loaded: Pillow would import all fifty for the first TIFF.
+_PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin)
+
+THUMBNAIL_SIDE = 160
+THUMBNAIL_QUALITY = 85
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_MODE_NAMES = {
+    "1": "black and white",
+    "L": "greyscale",
+    "LA": "greyscale with transparency",
+    "La": "greyscale with transparency",
+    "I": "32-bit greyscale",
+    "F": "stored as floating-point numbers",
+    "CMYK": "CMYK",
+    "LAB": "CIE L*a*b*",
+    "HSV": "HSV",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedImage:
+    """One image, ready for the model.
+
+    Attributes:
+        pixels: uint8 (128, 128, 3), RGB.
+        width: pixels of the decoded image, upright.
+        height: pixels of the decoded image, upright.
+        thumbnail_error: why the thumbnail is missing. A full disk is not the fault of the image,
+            which can be classified all the same.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    thumbnail_error: str = ""
+
+
+def prepare_file(path: Path, thumbnail_path: Path | None = None) -> PreparedImage:
+    """Decode a file for the model, and write its thumbnail for the gallery where one is asked for.
+
+    Raises:
+        ImageRefused: the file cannot be classified.
+        MemoryError: the memory limit of the process is reached.
+    """
+    image = decode(path)
+    thumbnail_error = ""
+    if thumbnail_path is not None:
+        try:
+            _write_thumbnail(image, thumbnail_path)
+        except OSError as error:
+            thumbnail_error = str(error)
+    return PreparedImage(prepare(image), *image.size, thumbnail_error)
+
+
+def decode(path: Path) -> Image.Image:
+    """The upright RGB image of a file.
+
+    Raises:
+        ImageRefused: the file cannot be classified.
+        MemoryError: the memory limit of the process is reached.
+    """
+    data = _read(path)
+    header = inspect(io.BytesIO(data), path.name)
+    try:
+        if header.format == "DICOM":
+            from classifier.imaging.dicom_pixels import decode_dicom
+
+            return decode_dicom(data)
+        return _decode_with_pillow(data, header.format)
+    except (ImageRefused, MemoryError):
+        raise
+    except Exception as error:
+        # Decoders of hostile bytes raise anything from OSError to KeyError; the file is at fault.
+        raise _refusal(error) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed, so that the check of the size sees the excess.
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise damaged(f"it cannot be read ({error.strerror})") from error
+
+
+def _decode_with_pillow(data: bytes, name: str) -> Image.Image:
+    with warnings.catch_warnings():
+        # Odd metadata is no reason to refuse an image whose pixels decode.
+        warnings.simplefilter("ignore")
+        with Image.open(io.BytesIO(data), formats=[name]) as image:
+            check_size(*image.size)
+            image.load()
+            turn = _orientation(image)
+            upright = _to_rgb(image)
+            return upright if turn is None else upright.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Image.Transpose | None:
+    """How to turn the image upright. EXIF 2.32, tag 0112 (Orientation)."""
+    try:
+        return _TRANSPOSE.get(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:
+        # Unreadable EXIF says nothing about the pixels.
+        return None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()
+    if image.mode in ("RGB", "RGBA", "RGBX", "P", "PA", "YCbCr"):
+        if image.mode in ("RGBA", "PA") or "transparency" in image.info:
+            rgba = image.convert("RGBA")
+            white = Image.new("RGBA", rgba.size, "white")
+            return Image.alpha_composite(white, rgba).convert("RGB")
+        return image.convert("RGB")
+    name = "16-bit greyscale" if image.mode.startswith("I;16") else image.mode
+    raise unsupported_mode(_MODE_NAMES.get(image.mode, name))
+
+
+def _refusal(error: Exception) -> ImageRefused:
+    text = str(error).lower()
+    if "out of memory" in text or "memory error" in text:
+        return ImageRefused("decode_memory", "The image needs too much memory to decode.")
+    if isinstance(error, EOFError) or "truncated" in text or "unexpected end" in text:
+        return ImageRefused("truncated", "The image is cut off: its data end too early.")
+    return damaged("its pixels cannot be decoded")
+
+
+def _write_thumbnail(image: Image.Image, path: Path) -> None:
+    """Write a small JPEG under a temporary name and rename it, so that no reader sees half."""
+    small = image.copy()
+    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), reducing_gap=2.0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        small.save(temporary, format="JPEG", quality=THUMBNAIL_QUALITY)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
