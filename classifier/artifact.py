@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.classes import CELL_CLASSES
+from classifier.nn import EMBEDDING_SIZE
 from classifier.preprocessing import PREPROCESSING_VERSION
 
 FORMAT_VERSION = 1
-EMBEDDING_SIZE = 256
 DEFAULT_FOLDER = Path(__file__).resolve().parent / "weights"
 
 METADATA_FILE = "metadata.json"
