@@ -170,7 +170,6 @@ STORAGES = {
     "staticfiles": {"BACKEND": "wbclab.staticfiles.ModuleManifestStorage"},
 }
 # --- uploads ---------------------------------------------------------------------------------------
-MAX_UPLOAD_BYTES = env.int("WBCLAB_MAX_UPLOAD_BYTES", default=10 * 1024 * 1024)
 PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
 UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
 DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)

@@ -28,7 +28,7 @@ class AuditEvent(models.Model):
     )
     object_type = models.CharField(max_length=60)
     object_id = models.CharField(max_length=64)
-    details = models.JSONField(default=dict)
+    details = models.JSONField(default=dict, blank=True)
     previous_hash = models.CharField(max_length=64)
     hash = models.CharField(max_length=64)
 

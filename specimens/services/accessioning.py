@@ -81,6 +81,13 @@ def accession_specimen(
     """
     require(actor, Action.ACCESSION)
     visible_to(actor, Site).get(pk=site.pk)
+    if Specimen.objects.filter(site=site, accession_number=accession_number).exists():
+        raise ValidationError(
+            {
+                "accession_number": f"{accession_number} is in use at this site. "
+                "Open that specimen, or give the next number."
+            }
+        )
     now = timezone.now()
     the_patient = _matching_patient(site, patient)
     the_order = Order(

@@ -21,7 +21,9 @@ from django.utils import timezone
 from classifier.artifact import ModelArtifact
 from classifier.decision import CellPrediction
 from classifier.engines import create_engine
-from classifier.imaging import DecoderPool, ImageRefused, PreparedImage
+from classifier.imaging.decode import PreparedImage
+from classifier.imaging.pool import DecoderPool
+from classifier.imaging.refusal import ImageRefused
 from classifier.models import ModelVersion
 from classifier.registry import register_model_version
 from specimens.models import CellImage, Job, Prediction, WorkerHeartbeat
@@ -46,7 +48,7 @@ class ClassificationWorker:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
         self.artifact = ModelArtifact.load(settings.MODEL_DIR)
         self.engine = create_engine(settings.ENGINE, settings.ENGINE_THREADS)
-        self.decoders = DecoderPool(settings.DECODER_PROCESSES or os.cpu_count() or 1)
+        self.decoders = DecoderPool(settings.DECODER_PROCESSES)
         self._heart = _Heart(self)
 
     def __enter__(self) -> "ClassificationWorker":

@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -13,13 +13,14 @@ from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 
-from classifier.imaging import ImageHeader, ImageRefused, inspect
+from classifier.imaging.intake import ImageHeader, inspect
+from classifier.imaging.refusal import ImageRefused
 from specimens import workflow
 from specimens.models import CellImage, Job, Site, Specimen, User
-from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit, doorbell
 from specimens.services.errors import QueueFull, StorageUnavailable
+from specimens.services.queue import urgency_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Received:
     job: Job | None = None
     code: str = ""
     message: str = ""
+    upload: UploadedFile | None = field(default=None, repr=False)
 
 
 def public_site() -> Site:
@@ -55,7 +57,6 @@ def add_cell_images(
     specimen: Specimen | None,
     uploads: Sequence[UploadedFile],
     source: str = CellImage.Source.BROWSER,
-    urgency: Job.Urgency | None = None,
     is_synthetic: bool = False,
 ) -> list[Received]:
     """Store each acceptable file and queue its classification; answers in the order of `uploads`.
@@ -68,15 +69,12 @@ def add_cell_images(
         require(actor, Action.ADD_IMAGES)
         specimen = visible_to(actor, Specimen).select_related("order").get(pk=specimen.pk)
         workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
-        if urgency is None:
-            stat = specimen.order.priority == Priority.STAT
-            urgency = Job.Urgency.STAT if stat else Job.Urgency.ROUTINE
     _refuse_when_full()
     answers = []
     for upload in uploads:
         answers.append(_receive(upload, site, specimen, actor, source, is_synthetic))
     _mark_duplicates(answers, specimen)
-    _store_and_queue(answers, actor, specimen, urgency or Job.Urgency.WAITING_CLIENT)
+    _store_and_queue(answers, actor, specimen, urgency_of(specimen))
     return answers
 
 
@@ -117,8 +115,7 @@ def _receive(
     )
     upload.seek(0)
     upload.name = f"cell.{header.extension}"
-    image.file.file = upload  # written by _store_and_queue; nothing is stored before all are checked
-    return Received(filename, "accepted", cell_image=image)
+    return Received(filename, "accepted", cell_image=image, upload=upload)
 
 
 def _mark_duplicates(answers: Sequence[Received], specimen: Specimen | None) -> None:
@@ -146,18 +143,17 @@ def _store_and_queue(
     specimen: Specimen | None,
     urgency: Job.Urgency,
 ) -> None:
-    written: list[str] = []
+    written: dict[str, Received] = {}
     try:
         for answer in answers:
-            if answer.status == "accepted" and answer.cell_image is not None:
-                upload = answer.cell_image.file.file
-                answer.cell_image.file.save(upload.name, upload, save=False)
-                written.append(answer.cell_image.file.name)
+            if answer.status == "accepted" and answer.cell_image and answer.upload:
+                answer.cell_image.file.save(answer.upload.name, answer.upload, save=False)
+                written[answer.cell_image.file.name] = answer
         with transaction.atomic():
             _write_rows(answers, actor, specimen, urgency)
+        _delete(name for name, answer in written.items() if answer.status != "accepted")
     except BaseException as error:
-        for name in written:
-            default_storage.delete(name)
+        _delete(written)
         if isinstance(error, OSError):
             logger.exception("the image store cannot be written")
             raise StorageUnavailable(
@@ -165,6 +161,11 @@ def _store_and_queue(
                 "the disk; then send them again."
             ) from error
         raise
+
+
+def _delete(names: Iterable[str]) -> None:
+    for name in names:
+        default_storage.delete(name)
 
 
 def _write_rows(

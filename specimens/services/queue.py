@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen, User
+from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit, doorbell
 
@@ -26,6 +27,14 @@ class Claim:
 
     token: uuid.UUID
     jobs: list[Job] = field(default_factory=list)
+
+
+def urgency_of(specimen: Specimen | None) -> Job.Urgency:
+    """Return how urgent its images are; without a specimen a client waits for the answer."""
+    if specimen is None:
+        return Job.Urgency.WAITING_CLIENT
+    stat = specimen.order.priority == Priority.STAT
+    return Job.Urgency.STAT if stat else Job.Urgency.ROUTINE
 
 
 def claim_jobs(*, worker: str, limit: int, retries: bool = False) -> Claim:
@@ -179,7 +188,9 @@ def requeue_cell_images(
     )
     if cell_images is not None:
         images = images.filter(pk__in=[image.pk for image in cell_images])
-    jobs = Job.objects.bulk_create([Job(cell_image=image) for image in images])
+    jobs = Job.objects.bulk_create(
+        [Job(cell_image=image, priority=urgency_of(specimen)) for image in images]
+    )
     if jobs:
         specimen.save(update_fields=["state"])
         audit.record(

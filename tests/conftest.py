@@ -1,0 +1,54 @@
+"""Fixtures for all tests: the cast, and a database that forgets."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from tests.factories import Cast, make_cast
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, settings: Any) -> Iterator[None]:
+    """Images, the doorbell and static files of a test lie in its own folder."""
+    settings.MEDIA_ROOT = tmp_path / "images"
+    settings.DOORBELL_PATH = tmp_path / "doorbell"
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    yield
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """Technician, pathologists, administrator, integration, and an outsider of another site."""
+    return make_cast()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _flush_may_empty_the_audit_trail() -> Iterator[None]:
+    """Let the test runner empty SQLite's tables between transactional tests.
+
+    PostgreSQL truncates, which the append-only trigger leaves alone; SQLite deletes row by row.
+    """
+    operations = type(connection.ops)
+    original = operations.sql_flush
+
+    def sql_flush(self: Any, style: Any, tables: Any, **options: Any) -> list[str]:
+        statements: list[str] = original(self, style, tables, **options)
+        if connection.vendor != "sqlite":
+            return statements
+        name = "specimens_auditevent_no_delete"
+        return [
+            f"DROP TRIGGER IF EXISTS {name}",
+            *statements,
+            f"CREATE TRIGGER {name} BEFORE DELETE ON specimens_auditevent "
+            "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END",
+        ]
+
+    operations.sql_flush = sql_flush  # type: ignore[method-assign]
+    yield
+    operations.sql_flush = original  # type: ignore[method-assign]
