@@ -1,0 +1,78 @@
+"""What stands in the repository: nothing of one machine, nothing too large, nothing shared."""
+
+import csv
+import hashlib
+import os
+import re
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("WBCLAB_DATA", ROOT.parent / "shared" / "data"))
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+@cache
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    paths = [ROOT / name for name in listed.split("\0") if name]
+    assert paths, "git lists no file: is this a checkout?"
+    return [path for path in paths if path.is_file()]
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.stem)
+def test_lock_files_hold_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text()
+    assert not re.search(r"https?:|file:|index-url|find-links|trusted-host", text)
+    pins = re.findall(r"^\S+==", text, flags=re.MULTILINE)
+    assert pins
+    for pin in re.split(r"\n(?=\S+==)", text):
+        assert "==" not in pin or "--hash=sha256:" in pin, pin.splitlines()[0]
+
+
+def pins_of(name: str) -> set[str]:
+    text = (ROOT / "requirements" / f"{name}.txt").read_text()
+    return set(re.findall(r"^[\w.-]+(?:\[[\w,]+\])?==[^\s;]+", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize(("smaller", "larger"), [("serve", "train"), ("train", "test")])
+def test_a_larger_lock_file_holds_the_smaller_one(smaller: str, larger: str) -> None:
+    # scripts/install_requirements.sh relies on it: what is installed for tests also serves.
+    def bare(name: str) -> set[str]:
+        return {re.sub(r"\[.*?\]", "", pin) for pin in pins_of(name)}
+
+    assert bare(smaller) <= bare(larger)
+
+
+def test_serving_needs_no_tensorflow() -> None:
+    assert not [pin for pin in pins_of("serve") if pin.startswith(("tensorflow", "keras"))]
+
+
+def test_no_file_is_over_25_megabytes() -> None:
+    assert not [path for path in tracked_files() if path.stat().st_size > 25 * 2**20]
+
+
+def test_no_path_of_this_machine_stands_in_a_file() -> None:
+    workplace = f"{ROOT.parent}/".encode()
+    if workplace == b"//":
+        return
+    assert not [path for path in tracked_files() if workplace in path.read_bytes()]
+
+
+@pytest.mark.data
+def test_no_shared_image_is_copied_into_the_project() -> None:
+    manifest = DATA / "manifest.csv"
+    if not manifest.is_file():
+        return  # nothing to compare with: the shared images are not on this machine
+    with manifest.open(newline="") as file:
+        shared = {row["sha256"] for row in csv.DictReader(file)}
+    assert shared
+    copied = [
+        path for path in tracked_files() if hashlib.sha256(path.read_bytes()).hexdigest() in shared
+    ]
+    assert not copied
