@@ -1,0 +1,187 @@
+"""Random changes of the training images, computed on the device inside the training graph.
+
+What differs between laboratories is what gets varied: the scale of the crop, the orientation, the
+stain, the lamp and camera, the focus. Everything is keras.ops and keras.random, so it runs under
+any backend. Values are 0..1 inside and 0..255 at both ends.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from classifier.training.stain import jitter_stain
+
+
+@keras.saving.register_keras_serializable(package="wbclab")
+class CellAugmentation(layers.Layer):
+    """Turn large training crops into varied inputs of the network.
+
+    Args:
+        output_size: Side of the output; the input is ``2 * output_size`` wide, so that zooming in
+            shows detail and zooming out can be antialiased by averaging 2x2 pixels.
+        zoom: Smallest and largest side of the visible part, relative to the crop. In a quarter
+            of the images it stays between 0.9 and 1.1, the scale of the source.
+        shift: Largest displacement of the centre, relative to the visible part.
+        stain: Strength of the change of stain (0 switches it off).
+        colour: Strength of hue, saturation, gamma, channel gains, contrast and illumination.
+        focus: Strength of blur, sharpening, haze and noise.
+        seed: Seed of the random numbers.
+
+    Shapes: input (n, 2s, 2s, 3) in 0..255 of any type, output (n, s, s, 3) float32 in 0..255.
+    Outside training the crop is only averaged down to the output size.
+    """
+
+    def __init__(
+        self,
+        output_size: int = 128,
+        zoom: tuple[float, float] = (0.38, 1.1),
+        shift: float = 0.08,
+        stain: float = 1.0,
+        colour: float = 1.0,
+        focus: float = 1.0,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if output_size <= 0:
+            raise ValueError(f"output_size must be positive, received {output_size}")
+        if not 0.0 < zoom[0] <= zoom[1]:
+            raise ValueError(f"zoom must be two increasing positive numbers, received {zoom}")
+        if min(shift, stain, colour, focus) < 0.0:
+            raise ValueError(
+                "shift, stain, colour and focus must not be negative, received "
+                f"{(shift, stain, colour, focus)}"
+            )
+        self.output_size = output_size
+        self.zoom = (float(zoom[0]), float(zoom[1]))
+        self.shift = shift
+        self.stain = stain
+        self.colour = colour
+        self.focus = focus
+        self.seed = seed
+        self.generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        images = ops.cast(inputs, "float32") / 255.0
+        if not training:
+            return 255.0 * ops.average_pool(images, 2, strides=2)
+        images = self._place(images)
+        images = ops.average_pool(images, 2, strides=2)
+        images = self._refocus(images)
+        images = jitter_stain(images, self.stain, self.generator)
+        images = self._recolour(images)
+        images = self._disturb(images)
+        return 255.0 * ops.clip(images, 0.0, 1.0)
+
+    def _uniform(self, images: Any, low: float, high: float, channels: int = 1) -> Any:
+        """One random number per image (and channel), shaped to broadcast over the pixels."""
+        shape = (ops.shape(images)[0], 1, 1, channels)
+        return keras.random.uniform(shape, low, high, seed=self.generator)
+
+    def _normal(self, images: Any, deviation: float, channels: int = 1) -> Any:
+        """Like :meth:`_uniform`, normally distributed but cut at two deviations."""
+        shape = (ops.shape(images)[0], 1, 1, channels)
+        return keras.random.truncated_normal(shape, 0.0, deviation, seed=self.generator)
+
+    def _place(self, images: Any) -> Any:
+        """Rotate by any angle, flip, zoom, stretch a little and shift, in one resampling."""
+        draw = self._uniform
+        wide = ops.exp(draw(images, math.log(self.zoom[0]), math.log(self.zoom[1])))
+        scale = ops.where(draw(images, 0.0, 1.0) < 0.25, draw(images, 0.9, 1.1), wide)[:, 0, 0, 0]
+        stretch = ops.exp(self._normal(images, 0.05))[:, 0, 0, 0]
+        angle = draw(images, 0.0, 2.0 * math.pi)[:, 0, 0, 0]
+        flip = ops.sign(draw(images, -1.0, 1.0))[:, 0, 0, 0]
+        size = 2.0 * self.output_size
+        offset = draw(images, -self.shift, self.shift, 2)[:, 0, 0, :] * scale[:, None] * size
+        cosine, sine = ops.cos(angle) * scale, ops.sin(angle) * scale
+        matrix = (cosine * stretch * flip, -sine, sine * stretch * flip, cosine)
+        centre = (size - 1.0) / 2.0
+        shift_x = centre + offset[:, 0] - centre * (matrix[0] + matrix[1])
+        shift_y = centre + offset[:, 1] - centre * (matrix[2] + matrix[3])
+        zero = ops.zeros_like(scale)
+        transform = ops.stack(
+            [matrix[0], matrix[1], shift_x, matrix[2], matrix[3], shift_y, zero, zero], axis=1
+        )
+        return ops.image.affine_transform(
+            images,
+            transform,
+            interpolation="bilinear",
+            fill_mode="reflect",
+            data_format="channels_last",
+        )
+
+    def _refocus(self, images: Any) -> Any:
+        """Blur half of the images, more or less, and sharpen some of the others."""
+        if not self.focus:
+            return images
+        soft = ops.average_pool(images, 3, strides=1, padding="same")
+        softer = ops.average_pool(soft, 3, strides=1, padding="same")
+        softest = ops.average_pool(softer, 5, strides=1, padding="same")
+        softest = ops.average_pool(softest, 5, strides=1, padding="same")
+        choice = self._uniform(images, 0.0, 1.0)
+        blurred = ops.where(choice < 0.2, soft, ops.where(choice < 0.4, softer, softest))
+        amount = self._uniform(images, 0.0, 1.0) * min(self.focus, 1.0)
+        amount = ops.where(choice < 0.55, amount, 0.0)
+        sharpen = ops.where(choice > 0.85, self._uniform(images, 0.0, 1.0) * self.focus, 0.0)
+        images = images + amount * (blurred - images) + sharpen * (images - soft)
+        return ops.clip(images, 0.0, 1.0)
+
+    def _recolour(self, images: Any) -> Any:
+        """Gamma, hue and saturation, channel gains, contrast and an uneven lamp."""
+        if not self.colour:
+            return images
+        strength = self.colour
+        images = ops.power(images + 1e-3, ops.exp(self._normal(images, 0.18 * strength)))
+        images = self._rotate_hue(images)
+        gains = ops.exp(
+            self._normal(images, 0.06 * strength, 3) + self._normal(images, 0.08 * strength)
+        )
+        contrast = ops.exp(self._normal(images, 0.10 * strength))
+        middle = ops.mean(images, axis=(1, 2), keepdims=True)
+        images = middle + (images - middle) * contrast
+        return images * gains * self._illumination(images)
+
+    def _rotate_hue(self, images: Any) -> Any:
+        """Turn and stretch the colour plane around the grey axis (YIQ)."""
+        to_yiq = np.array(
+            [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], "float32"
+        )
+        yiq = ops.matmul(images, to_yiq.T)
+        angle = self._normal(images, 0.16 * self.colour)
+        stretch = ops.exp(self._normal(images, 0.25 * self.colour))
+        cosine, sine = ops.cos(angle) * stretch, ops.sin(angle) * stretch
+        luma, first, second = yiq[..., :1], yiq[..., 1:2], yiq[..., 2:]
+        turned = ops.concatenate(
+            [luma, first * cosine - second * sine, first * sine + second * cosine], axis=-1
+        )
+        return ops.clip(ops.matmul(turned, np.linalg.inv(to_yiq).T.astype("float32")), 0.0, 1.0)
+
+    def _illumination(self, images: Any) -> Any:
+        """A plane of brightness, slightly different per channel."""
+        ramp = np.linspace(-1.0, 1.0, self.output_size, dtype="float32")
+        slope_x = self._normal(images, 0.08 * self.colour) + self._normal(images, 0.02, 3)
+        slope_y = self._normal(images, 0.08 * self.colour) + self._normal(images, 0.02, 3)
+        return 1.0 + slope_x * ramp[None, None, :, None] + slope_y * ramp[None, :, None, None]
+
+    def _disturb(self, images: Any) -> Any:
+        """Haze (a veil of one colour) and noise."""
+        if not self.focus:
+            return images
+        amount = self._uniform(images, -0.35, 0.35) * min(self.focus, 1.0)
+        veil = self._uniform(images, 0.7, 1.0, 3)
+        images = images + ops.relu(amount) * (veil - images)
+        level = ops.relu(self._uniform(images, -0.04, 0.04)) * self.focus
+        noise = keras.random.normal(ops.shape(images), seed=self.generator)
+        return images + level * noise
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], self.output_size, self.output_size, 3)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("output_size", "zoom", "shift", "stain", "colour", "focus", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
