@@ -1,4 +1,4 @@
-"""Enters the model files a worker has loaded into the database, so that predictions can name them."""
+"""Enters the model files a worker loaded into the database, for predictions to name."""
 
 from django.db import transaction
 

@@ -1,4 +1,4 @@
-"""The one settings file. Everything a site may change comes from the environment (docs/deployment.md).
+"""The one settings file. What a site may change comes from the environment (docs/deployment.md).
 
 Without any configuration this is the embedded mode: SQLite and images under WBCLAB_HOME, one worker
 process beside the web server, no broker. With WBCLAB_DATABASE_URL and WBCLAB_REDIS_URL it is the
@@ -94,7 +94,7 @@ TEMPLATES = [
     },
 ]
 
-# --- database ------------------------------------------------------------------------------------
+# --- database -------------------------------------------------------------------------------------
 DATABASES = {"default": env.db_url("WBCLAB_DATABASE_URL", f"sqlite:///{HOME / 'wbclab.sqlite3'}")}
 _database: dict[str, Any] = DATABASES["default"]
 if _database["ENGINE"].endswith("sqlite3"):
@@ -115,7 +115,7 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# --- people --------------------------------------------------------------------------------------
+# --- people ---------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "specimens.User"
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "worklist"
@@ -136,7 +136,7 @@ AUTH_PASSWORD_VALIDATORS = [
 SESSION_COOKIE_AGE = 10 * 3600
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
-# --- security ------------------------------------------------------------------------------------
+# --- security -------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
@@ -156,7 +156,7 @@ CONTENT_SECURITY_POLICY = {
     "EXCLUDE_URL_PREFIXES": ["/api/docs/"],
 }
 
-# --- time, language, static files, images -----------------------------------------------------------
+# --- time, language, static files, images ---------------------------------------------------------
 USE_TZ = True
 TIME_ZONE = env.str("WBCLAB_TIME_ZONE", default="UTC")
 LANGUAGE_CODE = "en"
@@ -169,14 +169,14 @@ STORAGES = {
     "default": {"BACKEND": "specimens.services.storage.DurableStorage"},
     "staticfiles": {"BACKEND": "wbclab.staticfiles.ModuleManifestStorage"},
 }
-# --- uploads ---------------------------------------------------------------------------------------
+# --- uploads --------------------------------------------------------------------------------------
 PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
 UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
 DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
 PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
 PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
 
-# --- queue and worker --------------------------------------------------------------------------------
+# --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
 DOORBELL_PATH = HOME / "doorbell"
 BATCH_SIZE = env.int("WBCLAB_BATCH_SIZE", default=32)
@@ -200,7 +200,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # The broker is a doorbell: a caller must never wait for one that is away.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
 
-# --- REST ------------------------------------------------------------------------------------------
+# --- REST -----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "knox.auth.TokenAuthentication",
@@ -228,7 +228,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
 }
 
-# --- logging ---------------------------------------------------------------------------------------
+# --- logging --------------------------------------------------------------------------------------
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -47,9 +47,7 @@ class Job(models.Model):
             )
         ]
         indexes = [
-            models.Index(
-                fields=["priority", "id"], condition=Q(state="queued"), name="job_queued"
-            ),
+            models.Index(fields=["priority", "id"], condition=Q(state="queued"), name="job_queued"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="job_running"),
         ]
 

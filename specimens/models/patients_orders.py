@@ -44,7 +44,7 @@ class Priority(models.TextChoices):
 
 
 class Order(models.Model):
-    """A request for a differential, ours or the hospital's (placer and filler: HL7 ORC-2, ORC-3)."""
+    """A request for a differential; the placer number is the hospital's (HL7 ORC-2)."""
 
     site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="orders")
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="orders")

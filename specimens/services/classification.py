@@ -143,7 +143,7 @@ class ClassificationWorker:
 
 
 def _paths(image: CellImage) -> tuple[Path, Path]:
-    return Path(default_storage.path(image.file.name)), Path(
+    return Path(default_storage.path(str(image.file.name))), Path(
         default_storage.path(image.thumbnail_name)
     )
 

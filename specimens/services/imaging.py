@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 from django.conf import settings
 from django.core.files.storage import default_storage
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Received:
-    """What became of one file: accepted, a duplicate of an earlier one, or refused with a reason."""
+    """What became of one file: accepted, duplicate of an earlier one, or refused and why."""
 
     filename: str
     status: Literal["accepted", "duplicate", "refused"]
@@ -35,7 +35,7 @@ class Received:
     job: Job | None = None
     code: str = ""
     message: str = ""
-    upload: UploadedFile | None = field(default=None, repr=False)
+    upload: "UploadedFile[bytes] | None" = field(default=None, repr=False)
 
 
 def public_site() -> Site:
@@ -55,7 +55,7 @@ def add_cell_images(
     actor: User | None,
     site: Site,
     specimen: Specimen | None,
-    uploads: Sequence[UploadedFile],
+    uploads: "Sequence[UploadedFile[bytes]]",
     source: str = CellImage.Source.BROWSER,
     is_synthetic: bool = False,
 ) -> list[Received]:
@@ -86,7 +86,7 @@ def _refuse_when_full() -> None:
 
 
 def _receive(
-    upload: UploadedFile,
+    upload: "UploadedFile[bytes]",
     site: Site,
     specimen: Specimen | None,
     actor: User | None,
@@ -95,15 +95,15 @@ def _receive(
 ) -> Received:
     """Check one file by its content and build its unsaved CellImage."""
     filename = clean_filename(upload.name)
+    content = cast("BinaryIO", upload.file)
     try:
-        header: ImageHeader = inspect(upload, filename)
+        header: ImageHeader = inspect(content, filename)
     except ImageRefused as refused:
         return Received(filename, "refused", code=refused.code, message=refused.message)
-    upload.seek(0)
     image = CellImage(
         site=site,
         specimen=specimen,
-        sha256=hashlib.file_digest(upload, "sha256").hexdigest(),  # type: ignore[arg-type]
+        sha256=hashlib.file_digest(content, "sha256").hexdigest(),
         filename=filename,
         media_type=header.media_type,
         size=upload.size or 0,
@@ -113,7 +113,7 @@ def _receive(
         is_synthetic=is_synthetic,
         received_from=actor,
     )
-    upload.seek(0)
+    content.seek(0)
     upload.name = f"cell.{header.extension}"
     return Received(filename, "accepted", cell_image=image, upload=upload)
 
@@ -147,8 +147,9 @@ def _store_and_queue(
     try:
         for answer in answers:
             if answer.status == "accepted" and answer.cell_image and answer.upload:
-                answer.cell_image.file.save(answer.upload.name, answer.upload, save=False)
-                written[answer.cell_image.file.name] = answer
+                file = answer.cell_image.file
+                file.save(answer.upload.name or "", answer.upload, save=False)
+                written[str(file.name)] = answer
         with transaction.atomic():
             _write_rows(answers, actor, specimen, urgency)
         _delete(name for name, answer in written.items() if answer.status != "accepted")

@@ -98,7 +98,8 @@ def finish_jobs(
         Job.objects.filter(pk=job.pk).update(
             state=State.FAILED, finished_at=now, lease_until=None, error_code=code, error=text[:500]
         )
-    finish_specimens(cell_image_ids=[*(p.cell_image_id for p in ours), *(j.cell_image_id for j, _, _ in failed)])
+    ended = [p.cell_image_id for p in ours] + [job.cell_image_id for job, _, _ in failed]
+    finish_specimens(cell_image_ids=ended)
     return len(done) + len(failed)
 
 
@@ -118,9 +119,7 @@ def finish_specimens(*, cell_image_ids: Sequence[int]) -> None:
     for specimen in Specimen.objects.filter(~Exists(open_jobs), pk__in=imaged):
         specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
         specimen.save(update_fields=["state"])
-        audit.record(
-            actor=None, action="specimen.classified", subject=specimen, specimen=specimen
-        )
+        audit.record(actor=None, action="specimen.classified", subject=specimen, specimen=specimen)
 
 
 @transaction.atomic

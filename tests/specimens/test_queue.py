@@ -79,9 +79,7 @@ def test_urgent_jobs_come_first(cast: Cast) -> None:
     stat = cast.specimen()
     stat.order.priority = "stat"
     stat.order.save()
-    add_cell_images(
-        actor=cast.technician, site=cast.site, specimen=stat, uploads=[upload(99)]
-    )
+    add_cell_images(actor=cast.technician, site=cast.site, specimen=stat, uploads=[upload(99)])
     add_cell_images(
         actor=cast.integration, site=cast.site, specimen=None, uploads=[upload(98)], source="api"
     )

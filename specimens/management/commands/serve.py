@@ -48,9 +48,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             self.stdout.write("wbclab stopped.")
 
-    def _supervise(
-        self, url: str, host: str, port: int, entrance: dict[str, Any] | None
-    ) -> None:
+    def _supervise(self, url: str, host: str, port: int, entrance: dict[str, Any] | None) -> None:
         commands = {"web": _web(host, port), "worker": _worker()}
         processes = {name: _start(command) for name, command in commands.items()}
         try:
@@ -87,7 +85,7 @@ def _worker() -> list[str]:
 
 
 def _start(command: list[str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(command, cwd=settings.BASE_DIR, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509
+    return subprocess.Popen(command, cwd=settings.BASE_DIR, preexec_fn=_die_with_parent)
 
 
 def _die_with_parent() -> None:

@@ -1,0 +1,163 @@
+"""Workers killed with -9 in mid-batch, Redis emptied: each accepted image is classified once.
+
+The processes are those of production, started by scripts/service.sh as docker-compose.yml does.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from celery import current_app
+from django.conf import settings as django_settings
+from django.db import connection
+from django.db.models import Count
+
+from specimens.models import CellImage, Job, Prediction, Specimen, WorkerHeartbeat
+from specimens.services.imaging import add_cell_images
+from tests.counterparts import skip_unless_ci
+from tests.factories import Cast, make_cast, upload
+from tests.processes import descendants, die_with_parent, free_port, kill_all, wait_until
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.redis,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.django_db(transaction=True),
+]
+
+IMAGES = 1000
+Start = Callable[[str], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def broker() -> Iterator["redis.Redis"]:
+    if connection.vendor != "postgresql" or not django_settings.REDIS_URL:
+        skip_unless_ci("PostgreSQL and Redis do not run (make test starts them)")
+    with redis.Redis.from_url(django_settings.REDIS_URL) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def start(settings: Any, tmp_path: Path) -> Iterator[Start]:
+    """Start services of production against the database and the images of this test."""
+    database = connection.settings_dict
+    address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
+    environment = os.environ | {
+        "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
+        "WBCLAB_IMAGES_DIR": str(settings.MEDIA_ROOT),
+        "WBCLAB_LEASE_SECONDS": "2",
+        "WBCLAB_SWEEP_SECONDS": "0.5",
+        "WBCLAB_MAX_ATTEMPTS": "10",
+        "WBCLAB_ENGINE_THREADS": "2",
+        "WBCLAB_PYTHON": sys.executable,
+    }
+    running: list[subprocess.Popen[bytes]] = []
+
+    def run(role: str) -> "subprocess.Popen[bytes]":
+        with (tmp_path / f"{role}.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["scripts/service.sh", role],
+                cwd=django_settings.BASE_DIR,
+                env=environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(),
+            )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        _kill(process)
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    kill_all([process.pid, *descendants(process.pid)])
+    process.wait()
+
+
+def _queue_images(cast: Cast, specimens: int = 10) -> None:
+    each = IMAGES // specimens
+    for number in range(specimens):
+        colours = range(number * each, (number + 1) * each)
+        add_cell_images(
+            actor=cast.technician,
+            site=cast.site,
+            specimen=cast.specimen(),
+            uploads=[upload(colour) for colour in colours],
+        )
+
+
+def test_three_kills_and_a_flush_lose_nothing_and_repeat_nothing(
+    broker: "redis.Redis", start: Start
+) -> None:
+    _queue_images(make_cast())
+    assert Job.objects.filter(state="queued").count() == IMAGES
+    start("sweeper")
+    caught = 0
+    for kill in range(3):
+        before = Prediction.objects.count()
+        worker = start("worker")
+        wait_until(lambda: _progress(before), 90, "the worker works")  # noqa: B023
+        if kill == 1:
+            broker.flushall()
+        caught += _kill_in_mid_batch(worker)
+    assert caught, "no kill hit a worker with jobs in hand: the test proved nothing"
+    assert Prediction.objects.count() < IMAGES, "all was done before the last kill"
+    start("worker")
+    wait_until(lambda: not Job.objects.exclude(state="done").exists(), 120, "all jobs are done")
+
+    assert Job.objects.count() == IMAGES
+    per_image = CellImage.objects.annotate(n=Count("predictions")).values_list("n", flat=True)
+    assert list(per_image) == [1] * IMAGES
+    assert Job.objects.filter(attempts__gt=1).count() >= caught
+    assert set(Specimen.objects.values_list("state", flat=True)) == {"preclassified"}
+
+
+def _progress(before: int) -> bool:
+    return Prediction.objects.count() >= before + 40
+
+
+def _kill_in_mid_batch(worker: "subprocess.Popen[bytes]") -> int:
+    """Kill the worker while it holds a lease; return how many jobs it had in hand."""
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        if Job.objects.filter(state="running").exists():
+            break
+    _kill(worker)
+    return Job.objects.filter(state="running").count()
+
+
+def test_a_lost_ring_costs_only_the_sweep_interval(broker: "redis.Redis", start: Start) -> None:
+    start("worker")
+    wait_until(WorkerHeartbeat.objects.exists, 60, "the worker is ready")
+    cast = make_cast()
+    with broker_away():
+        add_cell_images(
+            actor=cast.technician, site=cast.site, specimen=cast.specimen(), uploads=[upload(1)]
+        )
+    time.sleep(1)
+    assert not Prediction.objects.exists(), "nobody rang, and nobody swept yet"
+    start("sweeper")
+    wait_until(lambda: Prediction.objects.count() == 1, 30, "the sweep found it")
+
+
+@contextmanager
+def broker_away() -> Iterator[None]:
+    """Point the ring at a port where nothing listens."""
+    original = current_app.conf.broker_url
+    current_app.conf.broker_url = f"redis://127.0.0.1:{free_port()}/0"
+    current_app.pool.force_close_all()
+    try:
+        yield
+    finally:
+        current_app.conf.broker_url = original
