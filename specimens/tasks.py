@@ -17,7 +17,7 @@ def classify_due() -> int:
 
 
 def _the_worker() -> ClassificationWorker:
-    global _worker  # noqa: PLW0603 - one engine per process, loaded once
+    global _worker
     if _worker is None:
         _worker = ClassificationWorker().__enter__()
     return _worker

@@ -103,7 +103,7 @@ def _receive(
     image = CellImage(
         site=site,
         specimen=specimen,
-        sha256=hashlib.file_digest(content, "sha256").hexdigest(),
+        sha256=hashlib.sha256(content.read()).hexdigest(),
         filename=filename,
         media_type=header.media_type,
         size=upload.size or 0,
