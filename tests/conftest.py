@@ -15,9 +15,6 @@ def _own_folders(tmp_path: Path, settings: Any) -> Iterator[None]:
     """Images, the doorbell and static files of a test lie in its own folder."""
     settings.MEDIA_ROOT = tmp_path / "images"
     settings.DOORBELL_PATH = tmp_path / "doorbell"
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     yield
 

@@ -167,8 +167,11 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = Path(env.str("WBCLAB_IMAGES_DIR", default=str(HOME / "images")))
 STORAGES = {
     "default": {"BACKEND": "specimens.services.storage.DurableStorage"},
-    "staticfiles": {"BACKEND": "wbclab.staticfiles.ModuleManifestStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
+# Names carry no digest (ES modules import each other by their own names), so browsers ask each time
+# whether a file has changed; the answer is an empty 304.
+WHITENOISE_MAX_AGE = 0
 # --- uploads --------------------------------------------------------------------------------------
 PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
 UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
