@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings .venv to one lock file: scripts/install_requirements.sh serve|train|test
+# Brings .venv to one lock file: scripts/install_requirements.sh serve|train|test|gpu
 #
 # Does nothing while the lock file is the one installed last. Otherwise it installs with uv, which
 # takes seconds where pip takes half a minute, and with pip where uv cannot: uv itself comes from a
@@ -7,7 +7,7 @@
 # WBCLAB_INSTALLER=pip leaves uv out.
 set -euo pipefail
 
-name=${1:?usage: scripts/install_requirements.sh serve|train|test}
+name=${1:?usage: scripts/install_requirements.sh serve|train|test|gpu}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 lock=requirements/$name.txt
 stamp=.venv/.installed-$name
@@ -64,8 +64,12 @@ if ! install_with_uv; then
     install_with_pip
 fi
 # Each lock file holds the ones before it, pin for pin, so installing it installs those as well.
-for held in serve train test; do
+case $name in
+    train) holds=(serve train) ;;
+    test) holds=(serve train test) ;;
+    *) holds=("$name") ;;
+esac
+for held in "${holds[@]}"; do
     digest_of "requirements/$held.txt" >".venv/.installed-$held"
-    [ "$held" != "$name" ] || break
 done
 say "Installed in $((SECONDS - started)) s."

@@ -30,8 +30,13 @@ case "${1:-}" in
     migrate)
         exec "$python" manage.py migrate --noinput
         ;;
+    manage)
+        # For a person: docker compose run --rm web manage createsuperuser
+        shift
+        exec "$python" manage.py "$@"
+        ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|default-worker|sweeper|migrate" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|default-worker|sweeper|migrate|manage" >&2
         exit 64
         ;;
 esac
