@@ -76,3 +76,27 @@ def test_no_shared_image_is_copied_into_the_project() -> None:
         path for path in tracked_files() if hashlib.sha256(path.read_bytes()).hexdigest() in shared
     ]
     assert not copied
+
+
+def test_every_environment_name_is_documented_and_every_documented_one_is_read() -> None:
+    table = (ROOT / "docs" / "deployment.md").read_text()
+    documented = {
+        name
+        for line in table.splitlines()
+        if line.startswith("| `WBCLAB_")
+        for name in re.findall(r"`(WBCLAB_[A-Z_]+)`", line.split("|")[1])
+    }
+    sources = [
+        path
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "scripts")
+        or path.is_relative_to(ROOT / "wbclab")
+        or path.is_relative_to(ROOT / "classifier")
+        or path.is_relative_to(ROOT / "specimens")
+    ]
+    read = set(re.findall(r"WBCLAB_[A-Z_]+", "\n".join(map(_text_of, sources))))
+    assert documented == read | {"WBCLAB_DATA"}
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text() if path.suffix in {".py", ".sh"} else ""
