@@ -74,7 +74,9 @@ def differential(counts: Mapping[str, int], wbc_count: Decimal | None = None) ->
         absolute = _absolute(count, total, wbc_count)
         rows.append(Row(cell_class, count, percent, 100 * lower, 100 * upper, absolute))
     non_wbc = tuple(
-        PerHundred(c, counts[c.key], _rounded(Decimal(100 * counts[c.key]) / total, 1) if total else None)
+        PerHundred(
+            c, counts[c.key], _rounded(Decimal(100 * counts[c.key]) / total, 1) if total else None
+        )
         for c in _NON_WBC
         if counts.get(c.key)
     )
@@ -98,9 +100,7 @@ def percentages(counts: Sequence[int], places: int = PLACES) -> list[Decimal]:
         return [0 * unit for _ in counts]
     whole = 100 * 10**places
     floors = [count * whole // total for count in counts]
-    order = sorted(
-        range(len(counts)), key=lambda i: (-(counts[i] * whole % total), -counts[i], i)
-    )
+    order = sorted(range(len(counts)), key=lambda i: (-(counts[i] * whole % total), -counts[i], i))
     for i in order[: whole - sum(floors)]:
         floors[i] += 1
     return [floor * unit for floor in floors]
@@ -126,7 +126,7 @@ def clopper_pearson(successes: int, trials: int, alpha: float = ALPHA) -> tuple[
 
 
 def _inverse_beta(probability: float, a: float, b: float) -> float:
-    """Return x with I_x(a, b) = probability. Bisection: I is monotone, and 60 halvings are exact."""
+    """Return x with I_x(a, b) = probability. Bisection: 60 halvings are exact."""
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -142,11 +142,7 @@ def _incomplete_beta(x: float, a: float, b: float) -> float:
     if x <= 0.0 or x >= 1.0:
         return min(max(x, 0.0), 1.0)
     logarithm = (
-        math.lgamma(a + b)
-        - math.lgamma(a)
-        - math.lgamma(b)
-        + a * math.log(x)
-        + b * math.log1p(-x)
+        math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
     )
     front = math.exp(logarithm)
     # The continued fraction converges fast only on this side of the mean.

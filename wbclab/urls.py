@@ -1,8 +1,9 @@
-from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from specimens.admin import site as administration
+
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("admin/", admin.site.urls),
+    path("admin/", administration.urls),
     path("api/", include("specimens.api.urls")),
     path("", include("specimens.urls")),
 ]

@@ -1,0 +1,1 @@
+"""Reads. Everything starts at `visible_to`; nothing here writes."""

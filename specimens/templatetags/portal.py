@@ -1,0 +1,84 @@
+"""How the pages write times, shares and ages. One place, so that they read alike everywhere."""
+
+from datetime import datetime, timedelta
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from specimens.models import AuditEvent
+
+register = template.Library()
+
+
+@register.filter
+def local_time(value: datetime | None) -> SafeString | str:
+    """Time of the laboratory's zone; the zone and the full date on hover."""
+    if value is None:
+        return ""
+    local = timezone.localtime(value)
+    this_year = local.year == timezone.localtime().year
+    text = f"{local:%d %b %H:%M}" if this_year else f"{local:%d %b %Y %H:%M}"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        local.isoformat(timespec="seconds"),
+        f"{local:%Y-%m-%d %H:%M:%S %Z}",
+        text,
+    )
+
+
+@register.filter
+def percent(value: float | None, places: int = 1) -> str:
+    """A share 0..1 as per cent, with the thin no-break space before the sign."""
+    return "" if value is None else f"{100 * float(value):.{places}f}\u202f%"
+
+
+@register.filter
+def age(value: datetime) -> str:
+    """Time since `value` in its two largest units: "3 d 4 h", "2 h 05 min", "7 min"."""
+    minutes = max(0, int((timezone.now() - value) / timedelta(minutes=1)))
+    days, hours = divmod(minutes // 60, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min"
+
+
+@register.filter
+def words(value: str) -> str:
+    """`some_key` as words."""
+    return str(value).replace("_", " ").replace(".", " ")
+
+
+@register.filter
+def times_100(value: float) -> str:
+    """A share 0..1 as a length in a view box of 100."""
+    return f"{100 * float(value):.2f}"
+
+
+@register.filter
+def metric(value: object) -> str:
+    """A measured number: shares in per cent, everything else as it is."""
+    if isinstance(value, float) and 0 <= value <= 1:
+        return f"{100 * value:.2f}\u202f%"
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return str(value)
+
+
+@register.filter
+def event_words(event: AuditEvent) -> str:
+    """What an audit event says in the timeline; an unknown action is spelled out."""
+    details = event.details
+    images = details.get("images", 0)
+    noun = "image" if images == 1 else "images"
+    known = {
+        "specimen.accessioned": "Accessioned",
+        "specimen.images_added": f"{images} {noun} added",
+        "specimen.classified": "Classified by the model",
+        "specimen.requeued": f"{images} {noun} queued again",
+        "specimen.rejected": f"Rejected: {details.get('reason', '')}",
+    }
+    return known.get(event.action, words(event.action.removeprefix("specimen.")).capitalize())

@@ -1,0 +1,51 @@
+"""What every page carries: the person's sites, the theme, and what needs somebody now."""
+
+from datetime import datetime
+from typing import Any, Final
+
+from django.db.models import Subquery
+from django.http import HttpRequest
+from django.utils import timezone
+
+from specimens.models import CellImage, Job, Site, Specimen, User
+from specimens.permissions import Action, can, visible_to
+from specimens.selectors.laboratory import WORKER_SILENCE, last_heartbeat
+from specimens.selectors.worklist import failed_images
+
+THEMES: Final = ("light", "dark")
+
+
+def frame(request: HttpRequest) -> dict[str, Any]:
+    """Context of the frame: two queries for a page, none for a fragment or without a person."""
+    theme = request.COOKIES.get("theme", "")
+    context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
+    user = getattr(request, "user", None)
+    if not isinstance(user, User) or getattr(request, "htmx", False):
+        return context
+    # The heartbeat rides on the query of the sites: it is needed exactly where they are.
+    sites = list(
+        visible_to(user, Site).annotate(
+            worker_seen_at=Subquery(last_heartbeat().values("seen_at")[:1])
+        )
+    )
+    seen_at: datetime | None = sites[0].worker_seen_at if sites else None
+    return context | {
+        "sites": sites,
+        "failed_images": _failed_count(user),
+        "worker_seen_at": seen_at,
+        "worker_silent": bool(sites)
+        and (seen_at is None or timezone.now() - seen_at > WORKER_SILENCE),
+        "may_accession": can(user, Action.ACCESSION),
+        "may_administer": can(user, Action.ADMINISTER),
+    }
+
+
+def _failed_count(user: User) -> int:
+    # From the failed jobs outwards: they are few, the images are many.
+    failed = visible_to(user, Job).filter(
+        state=Job.State.FAILED, cell_image__specimen__isnull=False
+    )
+    images = CellImage.objects.filter(pk__in=failed.values("cell_image")).exclude(
+        specimen__state=Specimen.State.REJECTED
+    )
+    return failed_images(images).count()
