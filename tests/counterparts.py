@@ -229,7 +229,7 @@ class Redis(Server):
 
     def _is_ready(self) -> bool:
         with suppress(redis_client.RedisError), redis_client.Redis.from_url(self.url) as client:
-            return client.info("server")["process_id"] == self.pid
+            return bool(client.info("server")["process_id"] == self.pid)
         return False
 
 
