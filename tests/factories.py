@@ -32,7 +32,7 @@ class UserFactory(DjangoModelFactory[User]):
 
     @factory.post_generation
     def sites(self, create: bool, extracted: list[Site] | None, **_: Any) -> None:
-        self.sites.set(extracted or [])  # type: ignore[attr-defined]
+        self.sites.set(extracted or [])
 
 
 class PatientFactory(DjangoModelFactory[Patient]):
@@ -81,18 +81,17 @@ class Cast:
 
     def specimen(self, **values: Any) -> Specimen:
         """Return a new specimen of the cast's site."""
-        made: Specimen = SpecimenFactory(
-            **({"site": self.site, "accessioned_by": self.technician} | values)
-        )
-        return made
+
+        values = {"site": self.site, "accessioned_by": self.technician} | values
+        return SpecimenFactory.create(**values)
 
 
 def make_cast() -> Cast:
     """Create the cast with its two sites."""
-    site, other = SiteFactory(code="main"), SiteFactory(code="other")
+    site, other = SiteFactory.create(code="main"), SiteFactory.create(code="other")
 
     def person(name: str, role: Role, at: Site = site) -> User:
-        user: User = UserFactory(username=name, role=role, sites=[at])
+        user: User = UserFactory.create(username=name, role=role, sites=[at])
         return user
 
     return Cast(

@@ -26,18 +26,14 @@ ERIKA = PatientData(
 
 
 def _accession(cast: Cast, **values: Any) -> Specimen:
-    return accession_specimen(
-        **(
-            {
-                "actor": cast.technician,
-                "site": cast.site,
-                "accession_number": "26-0001",
-                "patient": ERIKA,
-                "order": OrderData(priority="stat"),
-            }
-            | values
-        )
-    )
+    given: dict[str, Any] = {
+        "actor": cast.technician,
+        "site": cast.site,
+        "accession_number": "26-0001",
+        "patient": ERIKA,
+        "order": OrderData(priority="stat"),
+    }
+    return accession_specimen(**(given | values))
 
 
 def test_records_patient_order_specimen_and_the_act(cast: Cast) -> None:

@@ -33,7 +33,7 @@ def test_the_stored_file_is_the_one_received(cast: Cast, settings: Any) -> None:
     (received,) = _add(cast, cast.specimen(), upload(7))
     image = CellImage.objects.get()
     assert received.cell_image == image
-    with default_storage.open(image.file.name) as stored:
+    with default_storage.open(str(image.file.name)) as stored:
         assert stored.read() == picture(7)
     assert (image.width, image.height, image.media_type) == (64, 64, "image/png")
     assert Job.objects.get().cell_image == image
