@@ -7,13 +7,13 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 FROM ${PYTHON_IMAGE} AS app-dependencies
 WORKDIR /app
 COPY requirements/uv.txt requirements/serve.txt requirements/
-COPY scripts/install_requirements.sh scripts/
+COPY scripts/install_requirements.sh scripts/uv.sh scripts/
 RUN scripts/install_requirements.sh serve
 
 FROM ${PYTHON_IMAGE} AS gpu-dependencies
 WORKDIR /app
 COPY requirements/uv.txt requirements/gpu.txt requirements/
-COPY scripts/install_requirements.sh scripts/
+COPY scripts/install_requirements.sh scripts/uv.sh scripts/
 # The CUDA libraries come as Python packages; of the host only the driver is used.
 RUN scripts/install_requirements.sh gpu
 

@@ -4,12 +4,11 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ -x .venv/bin/uv ] || .venv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 
 compile() {
     local name=$1
     shift
-    .venv/bin/uv --no-config pip compile --quiet --universal --python-version 3.11 \
+    scripts/uv.sh pip compile --quiet --universal --python-version 3.11 \
         --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
         "requirements/$name.in" --output-file "requirements/$name.txt" "$@"
 }

@@ -32,14 +32,12 @@ install_with_uv() {
     if [ "${WBCLAB_INSTALLER:-uv}" = pip ] || "$python" -m pip config list 2>/dev/null | grep -qE '[.]index-url='; then
         return 1
     fi
-    [ -x .venv/bin/uv ] || "$python" -m pip install --quiet --no-input --disable-pip-version-check \
-        --require-hashes -r requirements/uv.txt 2>/dev/null || return 1
-    UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-30} .venv/bin/uv --no-config pip install --quiet \
+    UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-30} scripts/uv.sh pip install --quiet \
         --python "$python" --require-hashes -r "$lock"
 }
 
 install_with_pip() {
-    "$python" -m pip install --no-input --disable-pip-version-check --quiet --require-hashes -r "$lock"
+    "$python" -m pip install --no-input --disable-pip-version-check -qq --require-hashes -r "$lock"
 }
 
 digest_of() { cksum <"$1"; }
