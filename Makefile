@@ -30,11 +30,12 @@ test: ## Lint, then the whole suite on PostgreSQL and Redis, then its core on SQ
 	status=0
 	$(MAKE) test-postgres || status=$$?
 	$(MAKE) test-sqlite || status=$$?
+	echo "Branch coverage: $$($(PYTHON) -m coverage report --format=total || true) % ($(RESULTS)/coverage)"
 	$(PYTHON) -m tests.summary $(RESULTS) || status=$$?
 	exit $$status
 
 test-postgres: ## The whole suite, against throw-away PostgreSQL and Redis servers
-	@$(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest --cov --cov-report=term:skip-covered \
+	@$(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest --cov --cov-report=html:$(RESULTS)/coverage \
 		--junit-xml=$(RESULTS)/postgres.xml $(PYTEST_ARGS)
 
 test-sqlite: ## The core of the suite, in the embedded mode

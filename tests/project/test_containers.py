@@ -203,7 +203,7 @@ def test_the_services_start_as_written_become_healthy_and_stop(composition: Comp
         processes = {name: stack.enter_context(composition.running(name)) for name in lasting}
         for name in lasting:
             try:
-                wait_until(partial(composition.is_healthy, name), 120, name)
+                wait_until(partial(composition.is_healthy, name), 90, name)
             except TimeoutError:
                 pytest.fail(f"{name} does not become healthy:\n{composition.log_of(name)}")
         status, body = composition.get_health()
