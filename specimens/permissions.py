@@ -13,11 +13,15 @@ from django.db.models import Model, QuerySet
 from specimens.models import (
     AuditEvent,
     CellImage,
+    Comment,
     Job,
     Order,
     Patient,
     Prediction,
+    Report,
+    Review,
     Role,
+    SecondRead,
     Site,
     Slide,
     Specimen,
@@ -29,10 +33,14 @@ M = TypeVar("M", bound=Model)
 SITE_PATH: Final[dict[type[Model], str]] = {
     AuditEvent: "site",
     CellImage: "site",
+    Comment: "specimen__site",
     Job: "cell_image__site",
     Order: "site",
     Patient: "site",
     Prediction: "cell_image__site",
+    Report: "specimen__site",
+    Review: "cell_image__site",
+    SecondRead: "specimen__site",
     Site: "pk",
     Slide: "specimen__site",
     Specimen: "site",
@@ -46,6 +54,11 @@ class Action(StrEnum):
     REQUEUE = "requeue"
     REJECT_SPECIMEN = "reject_specimen"
     PREDICT = "predict"
+    REVIEW = "review"
+    SIGN_OUT = "sign_out"
+    AMEND = "amend"
+    BYPASS_GATE = "bypass_gate"
+    VIEW_AUDIT = "view_audit"
     ADMINISTER = "administer"
 
 
@@ -57,6 +70,11 @@ ROLES: Final[dict[Action, frozenset[Role]]] = {
     Action.REQUEUE: _LABORATORY | {Role.ADMINISTRATOR},
     Action.REJECT_SPECIMEN: _LABORATORY,
     Action.PREDICT: frozenset(Role),
+    Action.REVIEW: _LABORATORY,
+    Action.SIGN_OUT: frozenset({Role.PATHOLOGIST}),
+    Action.AMEND: frozenset({Role.PATHOLOGIST}),
+    Action.BYPASS_GATE: frozenset({Role.PATHOLOGIST}),
+    Action.VIEW_AUDIT: frozenset({Role.ADMINISTRATOR}),
     Action.ADMINISTER: frozenset({Role.ADMINISTRATOR}),
 }
 

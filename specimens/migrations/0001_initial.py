@@ -11,232 +11,643 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
-        ('classifier', '0001_initial'),
+        ("auth", "0012_alter_user_first_name_max_length"),
+        ("classifier", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Site',
+            name="Site",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('code', models.SlugField(max_length=30, unique=True)),
-                ('name', models.CharField(max_length=120)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("code", models.SlugField(max_length=30, unique=True)),
+                ("name", models.CharField(max_length=120)),
             ],
             options={
-                'ordering': ['code'],
+                "ordering": ["code"],
             },
         ),
         migrations.CreateModel(
-            name='WorkerHeartbeat',
+            name="WorkerHeartbeat",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('worker', models.CharField(max_length=100, unique=True)),
-                ('engine', models.CharField(max_length=20)),
-                ('model_digest', models.CharField(max_length=64)),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("worker", models.CharField(max_length=100, unique=True)),
+                ("engine", models.CharField(max_length=20)),
+                ("model_digest", models.CharField(max_length=64)),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('username', models.CharField(error_messages={'unique': 'A user with that username already exists.'}, help_text='Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.', max_length=150, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()], verbose_name='username')),
-                ('first_name', models.CharField(blank=True, max_length=150, verbose_name='first name')),
-                ('last_name', models.CharField(blank=True, max_length=150, verbose_name='last name')),
-                ('email', models.EmailField(blank=True, max_length=254, verbose_name='email address')),
-                ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
-                ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('role', models.CharField(choices=[('technician', 'Technician'), ('pathologist', 'Pathologist'), ('administrator', 'Administrator'), ('integration', 'Integration')], default='technician', max_length=20)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
-                ('sites', models.ManyToManyField(blank=True, related_name='users', to='specimens.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(blank=True, null=True, verbose_name="last login"),
+                ),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(
+                        error_messages={"unique": "A user with that username already exists."},
+                        help_text="Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.",
+                        max_length=150,
+                        unique=True,
+                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                        verbose_name="username",
+                    ),
+                ),
+                (
+                    "first_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="first name"),
+                ),
+                (
+                    "last_name",
+                    models.CharField(blank=True, max_length=150, verbose_name="last name"),
+                ),
+                (
+                    "email",
+                    models.EmailField(blank=True, max_length=254, verbose_name="email address"),
+                ),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates whether the user can log into this admin site.",
+                        verbose_name="staff status",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
+                        verbose_name="active",
+                    ),
+                ),
+                (
+                    "date_joined",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, verbose_name="date joined"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("technician", "Technician"),
+                            ("pathologist", "Pathologist"),
+                            ("administrator", "Administrator"),
+                            ("integration", "Integration"),
+                        ],
+                        default="technician",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
+                (
+                    "sites",
+                    models.ManyToManyField(blank=True, related_name="users", to="specimens.site"),
+                ),
             ],
             options={
-                'verbose_name': 'user',
-                'verbose_name_plural': 'users',
-                'abstract': False,
+                "verbose_name": "user",
+                "verbose_name_plural": "users",
+                "abstract": False,
             },
             managers=[
-                ('objects', django.contrib.auth.models.UserManager()),
+                ("objects", django.contrib.auth.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='Patient',
+            name="Patient",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('identifier', models.CharField(max_length=64, verbose_name='patient number')),
-                ('issuer', models.CharField(blank=True, max_length=64)),
-                ('family_name', models.CharField(max_length=100)),
-                ('given_name', models.CharField(blank=True, max_length=100)),
-                ('birth_date', models.DateField(blank=True, null=True)),
-                ('sex', models.CharField(choices=[('F', 'Female'), ('M', 'Male'), ('O', 'Other'), ('U', 'Unknown')], default='U', max_length=1)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='patients', to='specimens.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("identifier", models.CharField(max_length=64, verbose_name="patient number")),
+                ("issuer", models.CharField(blank=True, max_length=64)),
+                ("family_name", models.CharField(max_length=100)),
+                ("given_name", models.CharField(blank=True, max_length=100)),
+                ("birth_date", models.DateField(blank=True, null=True)),
+                (
+                    "sex",
+                    models.CharField(
+                        choices=[("F", "Female"), ("M", "Male"), ("O", "Other"), ("U", "Unknown")],
+                        default="U",
+                        max_length=1,
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="patients",
+                        to="specimens.site",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Order',
+            name="Order",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('placer_number', models.CharField(blank=True, max_length=64)),
-                ('priority', models.CharField(choices=[('routine', 'Routine'), ('stat', 'STAT')], default='routine', max_length=10)),
-                ('requester', models.CharField(blank=True, max_length=120)),
-                ('clinical_information', models.TextField(blank=True)),
-                ('ordered_at', models.DateTimeField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('patient', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='specimens.patient')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='orders', to='specimens.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("placer_number", models.CharField(blank=True, max_length=64)),
+                (
+                    "priority",
+                    models.CharField(
+                        choices=[("routine", "Routine"), ("stat", "STAT")],
+                        default="routine",
+                        max_length=10,
+                    ),
+                ),
+                ("requester", models.CharField(blank=True, max_length=120)),
+                ("clinical_information", models.TextField(blank=True)),
+                ("ordered_at", models.DateTimeField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "patient",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="orders",
+                        to="specimens.patient",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="orders",
+                        to="specimens.site",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Specimen',
+            name="Specimen",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('accession_number', models.CharField(max_length=32, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9][A-Za-z0-9._/-]*$', 'Use letters, digits and . _ / - only: the number is printed as a barcode.')])),
-                ('state', models.CharField(choices=[('accessioned', 'Accessioned'), ('imaged', 'Imaged'), ('preclassified', 'Preclassified'), ('in_review', 'In review'), ('signed_out', 'Signed out'), ('amended', 'Amended'), ('rejected', 'Rejected')], default='accessioned', max_length=20)),
-                ('collected_at', models.DateTimeField(blank=True, null=True)),
-                ('received_at', models.DateTimeField()),
-                ('wbc_count', models.DecimalField(blank=True, decimal_places=2, help_text='From the analyser; absolute counts are given only with it.', max_digits=6, null=True, validators=[django.core.validators.MinValueValidator(0)], verbose_name='WBC count (10^9/L)')),
-                ('rejection_reason', models.CharField(blank=True, max_length=200)),
-                ('is_synthetic', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('accessioned_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='specimens', to='specimens.order')),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='specimens', to='specimens.site')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "accession_number",
+                    models.CharField(
+                        max_length=32,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+                                "Use letters, digits and . _ / - only: the number is printed as a barcode.",
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("accessioned", "Accessioned"),
+                            ("imaged", "Imaged"),
+                            ("preclassified", "Preclassified"),
+                            ("in_review", "In review"),
+                            ("signed_out", "Signed out"),
+                            ("amended", "Amended"),
+                            ("rejected", "Rejected"),
+                        ],
+                        default="accessioned",
+                        max_length=20,
+                    ),
+                ),
+                ("collected_at", models.DateTimeField(blank=True, null=True)),
+                ("received_at", models.DateTimeField()),
+                (
+                    "wbc_count",
+                    models.DecimalField(
+                        blank=True,
+                        decimal_places=2,
+                        help_text="From the analyser; absolute counts are given only with it.",
+                        max_digits=6,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(0)],
+                        verbose_name="WBC count (10^9/L)",
+                    ),
+                ),
+                ("rejection_reason", models.CharField(blank=True, max_length=200)),
+                ("is_synthetic", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "accessioned_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="specimens",
+                        to="specimens.order",
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="specimens",
+                        to="specimens.site",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Slide',
+            name="Slide",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('label', models.CharField(max_length=64)),
-                ('stain', models.CharField(blank=True, default='May-Grünwald-Giemsa', max_length=60)),
-                ('micrometres_per_pixel', models.FloatField(blank=True, null=True, validators=[django.core.validators.MinValueValidator(0.001)])),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('specimen', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='slides', to='specimens.specimen')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("label", models.CharField(max_length=64)),
+                (
+                    "stain",
+                    models.CharField(blank=True, default="May-Grünwald-Giemsa", max_length=60),
+                ),
+                (
+                    "micrometres_per_pixel",
+                    models.FloatField(
+                        blank=True,
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(0.001)],
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "specimen",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="slides",
+                        to="specimens.specimen",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='CellImage',
+            name="CellImage",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file', models.FileField(max_length=200, upload_to=specimens.models.cells.image_path)),
-                ('sha256', models.CharField(max_length=64)),
-                ('filename', models.CharField(help_text='As the sender named it.', max_length=255)),
-                ('media_type', models.CharField(max_length=50)),
-                ('size', models.PositiveIntegerField(verbose_name='size in bytes')),
-                ('width', models.PositiveIntegerField(blank=True, null=True)),
-                ('height', models.PositiveIntegerField(blank=True, null=True)),
-                ('source', models.CharField(choices=[('browser', 'Browser'), ('api', 'REST'), ('dicom', 'DICOM'), ('demo', 'Demo')], max_length=10)),
-                ('is_synthetic', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('received_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cell_images', to='specimens.site')),
-                ('slide', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='cell_images', to='specimens.slide')),
-                ('specimen', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='cell_images', to='specimens.specimen')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "file",
+                    models.FileField(max_length=200, upload_to=specimens.models.cells.image_path),
+                ),
+                ("sha256", models.CharField(max_length=64)),
+                ("filename", models.CharField(help_text="As the sender named it.", max_length=255)),
+                ("media_type", models.CharField(max_length=50)),
+                ("size", models.PositiveIntegerField(verbose_name="size in bytes")),
+                ("width", models.PositiveIntegerField(blank=True, null=True)),
+                ("height", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("browser", "Browser"),
+                            ("api", "REST"),
+                            ("dicom", "DICOM"),
+                            ("demo", "Demo"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("is_synthetic", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "received_from",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cell_images",
+                        to="specimens.site",
+                    ),
+                ),
+                (
+                    "slide",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cell_images",
+                        to="specimens.slide",
+                    ),
+                ),
+                (
+                    "specimen",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cell_images",
+                        to="specimens.specimen",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('sequence', models.BigIntegerField(unique=True)),
-                ('at', models.DateTimeField()),
-                ('actor_name', models.CharField(max_length=150)),
-                ('action', models.CharField(max_length=60)),
-                ('object_type', models.CharField(max_length=60)),
-                ('object_id', models.CharField(max_length=64)),
-                ('details', models.JSONField(blank=True, default=dict)),
-                ('previous_hash', models.CharField(max_length=64)),
-                ('hash', models.CharField(max_length=64)),
-                ('actor', models.ForeignKey(help_text='None: the system.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('site', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='specimens.site')),
-                ('specimen', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='audit_events', to='specimens.specimen')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("sequence", models.BigIntegerField(unique=True)),
+                ("at", models.DateTimeField()),
+                ("actor_name", models.CharField(max_length=150)),
+                ("action", models.CharField(max_length=60)),
+                ("object_type", models.CharField(max_length=60)),
+                ("object_id", models.CharField(max_length=64)),
+                ("details", models.JSONField(blank=True, default=dict)),
+                ("previous_hash", models.CharField(max_length=64)),
+                ("hash", models.CharField(max_length=64)),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        help_text="None: the system.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "site",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="specimens.site",
+                    ),
+                ),
+                (
+                    "specimen",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="audit_events",
+                        to="specimens.specimen",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['sequence'],
+                "ordering": ["sequence"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('state', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('done', 'Done'), ('failed', 'Failed')], default='queued', max_length=10)),
-                ('priority', models.SmallIntegerField(choices=[(0, 'A client waits for the answer'), (1, 'STAT order'), (5, 'Routine')], default=5)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('lease_until', models.DateTimeField(blank=True, null=True)),
-                ('worker', models.CharField(blank=True, max_length=100)),
-                ('error_code', models.CharField(blank=True, max_length=40)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('due_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('cell_image', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='specimens.cellimage')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "priority",
+                    models.SmallIntegerField(
+                        choices=[
+                            (0, "A client waits for the answer"),
+                            (1, "STAT order"),
+                            (5, "Routine"),
+                        ],
+                        default=5,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("lease_until", models.DateTimeField(blank=True, null=True)),
+                ("worker", models.CharField(blank=True, max_length=100)),
+                ("error_code", models.CharField(blank=True, max_length=40)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("due_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "cell_image",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="jobs",
+                        to="specimens.cellimage",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state', 'queued')), fields=['priority', 'id'], name='job_queued'), models.Index(condition=models.Q(('state', 'running')), fields=['lease_until'], name='job_running')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('state__in', ['queued', 'running'])), fields=('cell_image',), name='one_open_job_per_cell_image')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state", "queued")),
+                        fields=["priority", "id"],
+                        name="job_queued",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "running")),
+                        fields=["lease_until"],
+                        name="job_running",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("state__in", ["queued", "running"])),
+                        fields=("cell_image",),
+                        name="one_open_job_per_cell_image",
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Prediction',
+            name="Prediction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('predicted_class', models.CharField(max_length=20)),
-                ('decision', models.CharField(help_text='The class, or Unidentified where the model abstains.', max_length=20)),
-                ('reasons', models.JSONField(blank=True, default=list)),
-                ('confidence', models.FloatField()),
-                ('probabilities', models.JSONField(help_text="Calibrated, in the order of the model's classes.")),
-                ('ood_score', models.FloatField()),
-                ('embedding', models.BinaryField(help_text='256 values, float16, little endian.')),
-                ('explanation', models.BinaryField(help_text='16 x 16 values, uint8, row by row.')),
-                ('engine', models.CharField(max_length=20)),
-                ('milliseconds', models.FloatField(help_text="The image's share of its batch in the engine.")),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('cell_image', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='specimens.cellimage')),
-                ('model_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='classifier.modelversion')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("predicted_class", models.CharField(max_length=20)),
+                (
+                    "decision",
+                    models.CharField(
+                        help_text="The class, or Unidentified where the model abstains.",
+                        max_length=20,
+                    ),
+                ),
+                ("reasons", models.JSONField(blank=True, default=list)),
+                ("confidence", models.FloatField()),
+                (
+                    "probabilities",
+                    models.JSONField(help_text="Calibrated, in the order of the model's classes."),
+                ),
+                ("ood_score", models.FloatField()),
+                ("embedding", models.BinaryField(help_text="256 values, float16, little endian.")),
+                ("explanation", models.BinaryField(help_text="16 x 16 values, uint8, row by row.")),
+                ("engine", models.CharField(max_length=20)),
+                (
+                    "milliseconds",
+                    models.FloatField(help_text="The image's share of its batch in the engine."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "cell_image",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="specimens.cellimage",
+                    ),
+                ),
+                (
+                    "model_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="classifier.modelversion",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('cell_image', 'model_version'), name='one_prediction_per_model_version')],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("cell_image", "model_version"),
+                        name="one_prediction_per_model_version",
+                    )
+                ],
             },
         ),
         migrations.AddConstraint(
-            model_name='patient',
-            constraint=models.UniqueConstraint(fields=('site', 'issuer', 'identifier'), name='one_patient_per_identifier'),
+            model_name="patient",
+            constraint=models.UniqueConstraint(
+                fields=("site", "issuer", "identifier"), name="one_patient_per_identifier"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='order',
-            constraint=models.UniqueConstraint(condition=models.Q(('placer_number', ''), _negated=True), fields=('site', 'placer_number'), name='one_order_per_placer_number'),
+            model_name="order",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("placer_number", ""), _negated=True),
+                fields=("site", "placer_number"),
+                name="one_order_per_placer_number",
+            ),
         ),
         migrations.AddIndex(
-            model_name='specimen',
-            index=models.Index(fields=['site', 'state', '-received_at'], name='specimen_worklist'),
+            model_name="specimen",
+            index=models.Index(fields=["site", "state", "-received_at"], name="specimen_worklist"),
         ),
         migrations.AddIndex(
-            model_name='specimen',
-            index=models.Index(fields=['site', '-received_at'], name='specimen_received'),
+            model_name="specimen",
+            index=models.Index(fields=["site", "-received_at"], name="specimen_received"),
         ),
         migrations.AddConstraint(
-            model_name='specimen',
-            constraint=models.UniqueConstraint(fields=('site', 'accession_number'), name='one_specimen_per_accession_number'),
+            model_name="specimen",
+            constraint=models.UniqueConstraint(
+                fields=("site", "accession_number"), name="one_specimen_per_accession_number"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='slide',
-            constraint=models.UniqueConstraint(fields=('specimen', 'label'), name='one_slide_per_label'),
+            model_name="slide",
+            constraint=models.UniqueConstraint(
+                fields=("specimen", "label"), name="one_slide_per_label"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='cellimage',
-            constraint=models.UniqueConstraint(condition=models.Q(('specimen__isnull', False)), fields=('specimen', 'sha256'), name='one_cell_image_per_content'),
+            model_name="cellimage",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("specimen__isnull", False)),
+                fields=("specimen", "sha256"),
+                name="one_cell_image_per_content",
+            ),
         ),
     ]

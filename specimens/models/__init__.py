@@ -5,16 +5,33 @@ from specimens.models.audit import AuditEvent
 from specimens.models.cells import CellImage, Prediction
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
+from specimens.models.reports import ReferenceRange, Report
+from specimens.models.review import (
+    Comment,
+    QueueRule,
+    Review,
+    SavedView,
+    SecondRead,
+    SecondReadLabel,
+)
 from specimens.models.specimens import Slide, Specimen
 
 __all__ = [
     "AuditEvent",
     "CellImage",
+    "Comment",
     "Job",
     "Order",
     "Patient",
     "Prediction",
+    "QueueRule",
+    "ReferenceRange",
+    "Report",
+    "Review",
     "Role",
+    "SavedView",
+    "SecondRead",
+    "SecondReadLabel",
     "Site",
     "Slide",
     "Specimen",

@@ -9,6 +9,18 @@ class Site(models.Model):
 
     code = models.SlugField(max_length=30, unique=True)
     name = models.CharField(max_length=120)
+    report_header = models.TextField(blank=True, help_text="Address lines above every report.")
+    target_cells = models.PositiveIntegerField(
+        default=100, help_text="White cells to count before a report can be signed."
+    )
+    four_eyes = models.BooleanField(
+        default=False, help_text="Nobody signs a case that they alone have classified."
+    )
+    quality_lock = models.CharField(
+        max_length=200, blank=True, help_text="Why nothing may be signed now; empty: not locked."
+    )
+    routine_target_minutes = models.PositiveIntegerField(default=240)
+    stat_target_minutes = models.PositiveIntegerField(default=60)
 
     class Meta:
         ordering = ["code"]
@@ -29,6 +41,9 @@ class User(AbstractUser):
 
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.TECHNICIAN)
     sites = models.ManyToManyField(Site, related_name="users", blank=True)
+    hotkeys = models.JSONField(
+        default=dict, blank=True, help_text="Class keys that differ from the defaults."
+    )
 
     @property
     def display_name(self) -> str:

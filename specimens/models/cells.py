@@ -50,6 +50,12 @@ class CellImage(models.Model):
         User, on_delete=models.PROTECT, related_name="+", null=True, blank=True
     )
     created_at = models.DateTimeField(default=timezone.now)
+    # What the reviewers made of it, the newest Review repeated: pages and gates read it per cell.
+    label = models.CharField(max_length=30, blank=True, help_text="Class key; empty: unreviewed.")
+    labelled_by = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="+", null=True, blank=True
+    )
+    revision = models.PositiveIntegerField(default=0, help_text="How many reviews it has had.")
 
     class Meta:
         constraints = [

@@ -42,6 +42,15 @@ class Specimen(models.Model):
         validators=[MinValueValidator(0)],
         help_text="From the analyser; absolute counts are given only with it.",
     )
+    assigned_to = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="assigned_specimens", null=True, blank=True
+    )
+    review_flags = models.JSONField(
+        default=list, blank=True, help_text="Why the case needs attention: rule codes and texts."
+    )
+    amendment_reason = models.CharField(
+        max_length=500, blank=True, help_text="Why a signed case was opened again."
+    )
     rejection_reason = models.CharField(max_length=200, blank=True)
     is_synthetic = models.BooleanField(default=False)
     accessioned_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

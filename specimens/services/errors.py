@@ -1,8 +1,34 @@
 """Refusals a service may answer with, beside Django's ValidationError and PermissionDenied."""
 
+from collections.abc import Sequence
+
+from specimens.workflow import Obstacle
+
 
 class Conflict(Exception):
     """The request contradicts what is recorded; the text names the difference."""
+
+
+class StaleReview(Conflict):
+    """Another person changed cells since the sender last saw them; nothing was changed.
+
+    `current` holds label, revision and reviewer of each cell in question, by image id.
+    """
+
+    def __init__(self, current: dict[int, dict[str, object]]) -> None:
+        super().__init__(
+            f"{len(current)} of the cells were changed by somebody else meanwhile. "
+            "Look at them again, then decide."
+        )
+        self.current = current
+
+
+class GateClosed(Exception):
+    """The sign gate is closed; `obstacles` says why, each with a code and a text."""
+
+    def __init__(self, obstacles: Sequence[Obstacle]) -> None:
+        super().__init__(" ".join(obstacle.text for obstacle in obstacles))
+        self.obstacles = tuple(obstacles)
 
 
 class QueueFull(Exception):

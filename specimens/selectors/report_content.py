@@ -1,0 +1,159 @@
+"""What a report says, frozen at the signature: plain JSON, complete without the database."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+from classifier.models import ModelVersion
+from specimens.differential import Row
+from specimens.models import CellImage, Prediction, Specimen, User
+from specimens.selectors.case import Case, JudgedValue
+
+FORMAT: Final = 1
+PICTURES: Final = 8
+LIMITATION: Final = (
+    "Image-based differential, pre-classified by a model and verified by a person. For research "
+    "and assistance; it does not replace the laboratory's validated methods."
+)
+
+
+def report_content(
+    case: Case,
+    *,
+    signer: User,
+    signed_at: datetime,
+    meaning: str,
+    bypassed: Sequence[Mapping[str, str]],
+    told: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the content of the report of `case`; amounts are strings, so that none is rounded."""
+    specimen = case.specimen
+    counted = case.differential
+    judged = {(value.key, value.quantity): value for value in case.judged}
+    return {
+        "format": FORMAT,
+        "laboratory": {"name": specimen.site.name, "header": specimen.site.report_header},
+        "patient": _patient(specimen),
+        "specimen": _specimen(specimen),
+        "differential": [_row(row, judged) for row in counted.rows],
+        "non_wbc": [
+            {
+                "key": row.cell_class.key,
+                "name": row.cell_class.name,
+                "count": row.count,
+                "per_100_wbc": _text(row.per_100_wbc),
+            }
+            for row in counted.non_wbc
+        ],
+        "counted": counted.counted,
+        "comments": _comments(specimen),
+        "pictures": _pictures(case),
+        "models": _models(specimen),
+        "reviewers": _reviewers(specimen),
+        "bypassed": [dict(passed) for passed in bypassed],
+        "critical_values_told": dict(told),
+        "signature": {
+            "name": signer.display_name,
+            "username": signer.username,
+            "at": signed_at.isoformat(),
+            "meaning": meaning.strip(),
+        },
+        "amendment_reason": specimen.amendment_reason,
+        "limitation": LIMITATION,
+    }
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _patient(specimen: Specimen) -> dict[str, Any]:
+    patient = specimen.order.patient
+    return {
+        "identifier": patient.identifier,
+        "issuer": patient.issuer,
+        "family_name": patient.family_name,
+        "given_name": patient.given_name,
+        "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
+        "sex": patient.sex,
+    }
+
+
+def _specimen(specimen: Specimen) -> dict[str, Any]:
+    order = specimen.order
+    return {
+        "accession_number": specimen.accession_number,
+        "placer_number": order.placer_number,
+        "priority": order.priority,
+        "requester": order.requester,
+        "clinical_information": order.clinical_information,
+        "collected_at": specimen.collected_at.isoformat() if specimen.collected_at else None,
+        "received_at": specimen.received_at.isoformat(),
+        "wbc_count": _text(specimen.wbc_count),
+        "is_synthetic": specimen.is_synthetic,
+    }
+
+
+def _row(row: Row, judged: Mapping[tuple[str, str], JudgedValue]) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "key": row.cell_class.key,
+        "name": row.cell_class.name,
+        "code": row.cell_class.code,
+        "count": row.count,
+        "percent": str(row.percent),
+        "lower": round(row.lower, 1),
+        "upper": round(row.upper, 1),
+        "absolute": _text(row.absolute),
+        "reference": {},
+    }
+    for quantity in ("percent", "absolute"):
+        value = judged.get((row.cell_class.key, quantity))
+        if value is not None:
+            content["reference"][quantity] = {
+                "low": _text(value.limits.low),
+                "high": _text(value.limits.high),
+                "flag": value.flag.value,
+                "source": value.limits.source,
+            }
+    return content
+
+
+def _comments(specimen: Specimen) -> list[dict[str, Any]]:
+    return [
+        {"text": c.text, "author": c.author.display_name, "at": c.created_at.isoformat()}
+        for c in specimen.comments.filter(on_report=True).select_related("author")
+    ]
+
+
+def _pictures(case: Case) -> list[dict[str, Any]]:
+    """Cells with a comment for the report first, then one or two of each class, eight at most."""
+    commented = list(
+        case.specimen.comments.filter(on_report=True, cell_image__isnull=False).values_list(
+            "cell_image_id", flat=True
+        )
+    )
+    chosen = {cell.pk: cell.counts_as for cell in case.cells if cell.pk in commented}
+    per_class: dict[str, int] = {}
+    for cell in case.cells:
+        per_class[cell.counts_as] = per_class.get(cell.counts_as, 0) + 1
+        if per_class[cell.counts_as] <= 2 and cell.counts_as != "artefact":
+            chosen.setdefault(cell.pk, cell.counts_as)
+    pks = list(chosen)[:PICTURES]
+    digests = dict(CellImage.objects.filter(pk__in=pks).values_list("pk", "sha256"))
+    return [{"cell": pk, "label": chosen[pk], "sha256": digests[pk]} for pk in pks]
+
+
+def _models(specimen: Specimen) -> list[dict[str, str]]:
+    used = Prediction.objects.filter(cell_image__specimen=specimen).values("model_version")
+    return [
+        {"name": version.name, "version": version.version, "digest": version.digest}
+        for version in ModelVersion.objects.filter(pk__in=used).order_by("pk")
+    ]
+
+
+def _reviewers(specimen: Specimen) -> list[str]:
+    people = User.objects.filter(
+        pk__in=CellImage.objects.filter(specimen=specimen).values("reviews__reviewer")
+    )
+    return sorted(person.display_name for person in people)
