@@ -130,6 +130,14 @@ def paint_basophil(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
     """Coarse dark purple granules over a paler nucleus, some at the very edge."""
     cell = blob(grid, rng, radius, uniform(rng, 1.0, 1.2), (0.03, 0.03, 0.02))
     cell += smooth_noise(rng, grid.shape, 8.0) * np.float32(1.5)
+    if rng.random() < 0.25:
+        smear = smooth_noise(rng, grid.shape, 24.0) * 8 + smooth_noise(rng, grid.shape, 5.0) * 2
+        faint = uniform(rng, 0.2, 0.6)
+        blend(
+            pixels,
+            ramp(cell + 2 + smear, 12.0) * ramp(cell + 22, 12.0) * faint,
+            palette.BASOPHIL_HALO,
+        )
     tone = smooth_noise(rng, grid.shape, 5.0)
     blend(pixels, ramp(cell, 3.0), stained(tone, drifted(rng, palette.BASOPHIL_CYTOPLASM, 5)))
     nucleus = nuclei.lobed(
@@ -170,7 +178,7 @@ def paint_lymphocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radiu
     tone -= np.clip(2.6 - cell * 0.7, 0.0, 2.6)
     stain = drifted(rng, palette.LYMPHOCYTE_CYTOPLASM, 7)
     blend(pixels, ramp(cell, 2.4), stained(tone, stain))
-    _paint_nucleus(pixels, rng, nucleus, palette.LYMPHOCYTE_NUCLEUS, (4.4, 2.5))
+    _paint_nucleus(pixels, rng, nucleus, palette.LYMPHOCYTE_NUCLEUS, (3.8, 2.2))
     return cell
 
 
@@ -189,7 +197,7 @@ def paint_monocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
     if rng.random() < 0.75:
         holes, _ = granules(rng, grid.shape, 14, (2.0, 8.0), uniform(rng, 0.2, 0.8))
         # Vacuoles lie in groups, on one side.
-        group = ramp(smooth_noise(rng, grid.shape, 60.0) + 0.1, 0.6)
+        group = ramp(smooth_noise(rng, grid.shape, 60.0) - 0.3, 0.6)
         blend(pixels, ramp(holes, 2.4) * ramp(cell - 5, 4.0) * group, palette.VACUOLE)
     nucleus = nuclei.folded(
         _beside(rng, grid, radius * uniform(rng, 0.02, 0.16)),

@@ -17,7 +17,7 @@ from classifier.synthetic.texture import Field
 RGB = tuple[float, float, float]
 Canvas = npt.NDArray[np.float32]
 
-BACKGROUND: RGB = (254, 228, 201)
+BACKGROUND: RGB = (255, 228, 202)
 RED_CELL: RGB = (204, 165, 166)
 # A few smears of the set are lit and balanced differently: their background is this grey.
 GREY_BACKGROUND: RGB = (228, 226, 234)
@@ -33,16 +33,16 @@ class Stain:
 
 
 NEUTROPHIL_NUCLEUS = Stain((57, 17, 119), (74, 32, 132), (134, 94, 138))
-LYMPHOCYTE_NUCLEUS = Stain((58, 19, 114), (80, 35, 128), (117, 68, 133))
-MONOCYTE_NUCLEUS = Stain((70, 20, 126), (104, 52, 142), (146, 104, 149))
+LYMPHOCYTE_NUCLEUS = Stain((59, 19, 115), (80, 35, 128), (116, 64, 132))
+MONOCYTE_NUCLEUS = Stain((70, 20, 126), (104, 52, 142), (150, 98, 150))
 EOSINOPHIL_NUCLEUS = Stain((59, 18, 121), (80, 36, 132), (144, 100, 142))
 BASOPHIL_NUCLEUS = Stain((74, 30, 128), (98, 52, 142), (132, 86, 146))
 
 NEUTROPHIL_CYTOPLASM = Stain((186, 146, 170), (206, 170, 181), (226, 198, 192))
 LYMPHOCYTE_CYTOPLASM = Stain((84, 58, 146), (152, 132, 180), (204, 190, 195))
 MONOCYTE_CYTOPLASM = Stain((138, 104, 165), (174, 148, 180), (206, 184, 192))
-EOSINOPHIL_CYTOPLASM = Stain((156, 72, 134), (185, 110, 142), (206, 146, 158))
-BASOPHIL_CYTOPLASM = Stain((136, 76, 150), (180, 124, 162), (220, 190, 190))
+EOSINOPHIL_CYTOPLASM = Stain((153, 67, 130), (180, 103, 141), (202, 139, 156))
+BASOPHIL_CYTOPLASM = Stain((126, 60, 146), (170, 108, 160), (216, 186, 188))
 
 NEUTROPHIL_PATCH: RGB = (218, 172, 178)
 NEUTROPHIL_GRANULE = Stain((112, 42, 132), (154, 80, 150), (184, 118, 164))
@@ -51,8 +51,9 @@ PLATELET = Stain((92, 40, 140), (150, 108, 165), (205, 180, 192))
 # Levels of the colour table for one deviation of tone.
 _TONE_STEPS = 60.0
 
+BASOPHIL_HALO: RGB = (226, 176, 196)
 VACUOLE: RGB = (244, 220, 202)
-PALE_RIM: RGB = (200, 182, 196)
+PALE_RIM: RGB = (192, 174, 192)
 
 
 def as_planes(colour: RGB) -> Canvas:

@@ -128,8 +128,8 @@ def _add_platelet(rng: np.random.Generator, canvas: Canvas, x: float, y: float) 
     if found is None:
         return
     under, grid = found
-    depth = blob(grid, rng, radius, uniform(rng, 1.0, 1.5), (0.05, 0.05, 0.05))
-    ragged = depth + smooth_noise(rng, grid.shape, 4.5) * np.float32(0.8)
+    depth = blob(grid, rng, radius, uniform(rng, 1.0, 1.5), (0.04, 0.04, 0.04))
+    ragged = depth + smooth_noise(rng, grid.shape, 4.5) * np.float32(0.6)
     tone = smooth_noise(rng, grid.shape, 3.2) + np.clip(1.4 - depth / 3.0, -0.8, 1.4)
     blend(under, ramp(ragged, 2.5) * 0.95, palette.stained(tone, palette.PLATELET))
 
@@ -140,7 +140,7 @@ def develop(rng: np.random.Generator, canvas: Canvas) -> Image.Image:
     strength = uniform(rng, 0.95, 1.04)
     grey = rng.random() < 0.02
     gain = as_planes(GREY_BACKGROUND if grey else BACKGROUND) / as_planes(BACKGROUND)
-    gain = gain * np.float32(uniform(rng, 0.985, 1.01))
+    gain = gain * np.float32(uniform(rng, 0.985, 1.005))
     across, down = uniform(rng, -0.008, 0.008), uniform(rng, -0.008, 0.008)
     light = (
         1

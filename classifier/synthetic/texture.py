@@ -68,19 +68,21 @@ def blob(
         waves: Amplitude, relative to the radius, of 2, 3, 4 ... bumps around the outline.
     """
     angle, root = uniform(rng, 0, 2 * math.pi), math.sqrt(stretch)
-    cos, sin = math.cos(angle), math.sin(angle)
-    x = (grid.x * cos + grid.y * sin) / root
-    y = (grid.y * cos - grid.x * sin) * root
+    cos, sin = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+    x = (grid.x * cos + grid.y * sin) * np.float32(1 / root)
+    y = (grid.y * cos - grid.x * sin) * np.float32(root)
     distance: Field = np.sqrt(x * x + y * y + np.float32(1e-3))
-    cos1, sin1 = x / distance, y / distance
+    cos1: Field = x / distance
+    sin1: Field = y / distance
     cos_n, sin_n = cos1, sin1
     edge: Field = np.ones((1, 1), dtype=np.float32)
     for amplitude in waves:
         cos_n, sin_n = cos_n * cos1 - sin_n * sin1, sin_n * cos1 + cos_n * sin1
         phase, size = uniform(rng, 0, 2 * math.pi), amplitude * uniform(rng, 0.4, 1.2)
-        cos_n_size, sin_n_size = size * math.cos(phase), size * math.sin(phase)
-        edge = edge + cos_n * np.float32(cos_n_size) + sin_n * np.float32(sin_n_size)
-    return edge * np.float32(radius) - distance
+        edge = edge + cos_n * np.float32(size * math.cos(phase))
+        edge = edge + sin_n * np.float32(size * math.sin(phase))
+    depth: Field = edge * np.float32(radius) - distance
+    return depth
 
 
 def capsule(grid: Grid, ends: tuple[float, float, float, float], half_width: float) -> Field:
@@ -90,14 +92,15 @@ def capsule(grid: Grid, ends: tuple[float, float, float, float], half_width: flo
     x, y = grid.x - np.float32(x0), grid.y - np.float32(y0)
     along = np.clip((x * dx + y * dy) / (dx * dx + dy * dy + 1e-6), 0.0, 1.0)
     off_x, off_y = x - along * dx, y - along * dy
-    distance: Field = np.sqrt(off_x * off_x + off_y * off_y)
-    return np.float32(half_width) - distance
+    depth: Field = np.float32(half_width) - np.sqrt(off_x * off_x + off_y * off_y)
+    return depth
 
 
 def union(first: Field, second: Field, softness: float) -> Field:
     """Both shapes as one; `softness` pixels of rounding where they meet."""
     share = ramp(first - second, 2 * softness)
-    return second + (first - second) * share + share * (1 - share) * softness
+    merged: Field = second + (first - second) * share + share * (1 - share) * softness
+    return merged
 
 
 def granules(
