@@ -12,10 +12,11 @@ from django.contrib.auth.views import redirect_to_login
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 
 from classifier.models import ModelVersion
 from specimens.models import AuditEvent, Job, Prediction, Site, User, WorkerHeartbeat
-from specimens.permissions import Action, can, visible_to
+from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
 
 
@@ -32,8 +33,10 @@ class LaboratoryAdmin(admin.AdminSite):
     def login(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Send people to the one login page instead of a second one."""
-        return redirect_to_login(request.get_full_path())
+        """Send people to the one login page; who is logged in already may not come in here."""
+        if request.user.is_authenticated:
+            require(request.user, Action.ADMINISTER)
+        return redirect_to_login(reverse("admin:index"))
 
 
 site = LaboratoryAdmin(name="admin")

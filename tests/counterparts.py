@@ -36,6 +36,8 @@ from tests.processes import (
     wait_until,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
+LABELLED_IMAGES = Path(os.environ.get("WBCLAB_DATA", ROOT.parent / "shared" / "data"))
 FOLDER_PREFIX = "wbclab-counterpart-"
 START_SECONDS = 60
 

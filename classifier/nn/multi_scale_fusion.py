@@ -66,9 +66,7 @@ class MultiScaleFusion(layers.Layer):
     def call(self, inputs: Any) -> Any:
         parts = [
             self._enlarge(convolution(feature_map), factor)
-            for convolution, feature_map, factor in zip(
-                self.own, inputs, self.factors, strict=True
-            )
+            for convolution, feature_map, factor in zip(self.own, inputs, self.factors, strict=True)
         ]
         fused = sum(part[..., : self.filters] for part in parts)
         fused = self.gelu(self.fused_normalisation(fused))

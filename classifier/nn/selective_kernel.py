@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from classifier.nn.dilated_convolution import DilatedConvolution
+
 
 @keras.saving.register_keras_serializable(package="wbclab")
 class SelectiveKernel(layers.Layer):
@@ -14,7 +16,7 @@ class SelectiveKernel(layers.Layer):
 
     The local branch is two 3x3 convolutions. The wide branch is the sum of a 5x5 convolution with
     dilation 3 and of a second one with dilation 5 that follows it. A squeeze (global average, dense
-    ``filters // reduction``, dense ``2 * filters``, sigmoid) gives each branch a weight per channel.
+    ``filters // reduction``, dense ``2 * filters``, sigmoid) weighs each branch per channel.
 
     The second dilated kernel has 3x3 taps: with dilation 5, the outer ring of a 5x5 kernel reaches
     10 pixels away and never meets an 8x8 map, so the result is the same with fewer weights.
@@ -56,14 +58,8 @@ class SelectiveKernel(layers.Layer):
         self.excite = layers.Dense(2 * filters, activation="sigmoid", name="excite")
 
     def _convolution(self, size: int, dilation: int, name: str) -> layers.Conv2D:
-        return layers.Conv2D(
-            self.filters,
-            size,
-            padding="same",
-            dilation_rate=dilation,
-            use_bias=False,
-            kernel_initializer="he_normal",
-            name=name,
+        return DilatedConvolution(
+            self.filters, size, dilation, kernel_initializer="he_normal", name=name
         )
 
     def build(self, input_shape: Any) -> None:
@@ -78,12 +74,12 @@ class SelectiveKernel(layers.Layer):
         self.excite.build((input_shape[0], self.filters // self.reduction))
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
         first, second, third, fourth = self.normalisations
-        local = ops.relu(first(self.local_first(inputs)))
-        local = ops.relu(second(self.local_second(local)))
-        near = ops.relu(third(self.wide_first(inputs)))
-        wide = near + ops.relu(fourth(self.wide_second(near)))
+        local = ops.relu(first(self.local_first(inputs, training=training)))
+        local = ops.relu(second(self.local_second(local, training=training)))
+        near = ops.relu(third(self.wide_first(inputs, training=training)))
+        wide = near + ops.relu(fourth(self.wide_second(near, training=training)))
         context = ops.mean(local + wide, axis=(1, 2))
         weights = self.excite(self.squeeze(context))[:, None, None, :]
         return local * weights[..., : self.filters] + wide * weights[..., self.filters :]

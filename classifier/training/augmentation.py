@@ -14,7 +14,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from classifier.training.stain import jitter_stain
+from classifier.training.stain import jitter_stain, transform_colours
+
+# Rows: luma and the two axes of the colour plane, as sums of red, green and blue.
+TO_YIQ = np.array(
+    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], dtype="float32"
+)
 
 
 @keras.saving.register_keras_serializable(package="wbclab")
@@ -116,20 +121,15 @@ class CellAugmentation(layers.Layer):
         )
 
     def _refocus(self, images: Any) -> Any:
-        """Blur half of the images, more or less, and sharpen some of the others."""
+        """Blur half of the images by up to 2.5 pixels and sharpen some of the others."""
         if not self.focus:
             return images
-        soft = ops.average_pool(images, 3, strides=1, padding="same")
-        softer = ops.average_pool(soft, 3, strides=1, padding="same")
-        softest = ops.average_pool(softer, 5, strides=1, padding="same")
-        softest = ops.average_pool(softest, 5, strides=1, padding="same")
         choice = self._uniform(images, 0.0, 1.0)
-        blurred = ops.where(choice < 0.2, soft, ops.where(choice < 0.4, softer, softest))
-        amount = self._uniform(images, 0.0, 1.0) * min(self.focus, 1.0)
-        amount = ops.where(choice < 0.55, amount, 0.0)
-        sharpen = ops.where(choice > 0.85, self._uniform(images, 0.0, 1.0) * self.focus, 0.0)
-        images = images + amount * (blurred - images) + sharpen * (images - soft)
-        return ops.clip(images, 0.0, 1.0)
+        blurs = choice < 0.5
+        width = ops.where(blurs, self._uniform(images, 0.3, 2.5) * self.focus + 1e-3, 1.0)
+        sharpening = ops.where(choice > 0.85, self._uniform(images, 0.0, 1.0) * self.focus, 0.0)
+        amount = ops.where(blurs, 1.0, -sharpening)
+        return ops.clip(images + amount * (gaussian_blur(images, width) - images), 0.0, 1.0)
 
     def _recolour(self, images: Any) -> Any:
         """Gamma, hue and saturation, channel gains, contrast and an uneven lamp."""
@@ -147,19 +147,18 @@ class CellAugmentation(layers.Layer):
         return images * gains * self._illumination(images)
 
     def _rotate_hue(self, images: Any) -> Any:
-        """Turn and stretch the colour plane around the grey axis (YIQ)."""
-        to_yiq = np.array(
-            [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], "float32"
-        )
-        yiq = ops.matmul(images, to_yiq.T)
-        angle = self._normal(images, 0.16 * self.colour)
-        stretch = ops.exp(self._normal(images, 0.25 * self.colour))
+        """Turn and stretch the colour plane around the grey axis (YIQ), as one matrix per image."""
+        angle = self._normal(images, 0.16 * self.colour)[:, 0]
+        stretch = ops.exp(self._normal(images, 0.25 * self.colour))[:, 0]
         cosine, sine = ops.cos(angle) * stretch, ops.sin(angle) * stretch
-        luma, first, second = yiq[..., :1], yiq[..., 1:2], yiq[..., 2:]
-        turned = ops.concatenate(
-            [luma, first * cosine - second * sine, first * sine + second * cosine], axis=-1
+        luma, first, second = TO_YIQ
+        back = np.linalg.inv(TO_YIQ).astype("float32")
+        turned = (
+            luma[:, None] * back[None, :, 0]
+            + (cosine * first[:, None] - sine * second[:, None]) * back[None, :, 1]
+            + (sine * first[:, None] + cosine * second[:, None]) * back[None, :, 2]
         )
-        return ops.clip(ops.matmul(turned, np.linalg.inv(to_yiq).T.astype("float32")), 0.0, 1.0)
+        return ops.clip(transform_colours(images, turned), 0.0, 1.0)
 
     def _illumination(self, images: Any) -> Any:
         """A plane of brightness, slightly different per channel."""
@@ -185,3 +184,19 @@ class CellAugmentation(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         names = ("output_size", "zoom", "shift", "stain", "colour", "focus", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def gaussian_blur(images: Any, width: Any) -> Any:
+    """Blur each image (n, s, s, 3) with its own Gaussian of standard deviation (n, 1, 1, 1).
+
+    Two matrix products per image, one along each side; at the border the weights are normalised
+    over the pixels that exist.
+    """
+    size = images.shape[1]
+    squares = np.square(np.subtract.outer(np.arange(size), np.arange(size))).astype("float32")
+    weights = ops.exp(-squares[None] / (2.0 * ops.square(width[:, 0])))
+    weights = weights / ops.sum(weights, axis=2, keepdims=True)
+    for _ in range(2):
+        columns = ops.matmul(weights, ops.reshape(images, (-1, size, size * 3)))
+        images = ops.transpose(ops.reshape(columns, (-1, size, size, 3)), (0, 2, 1, 3))
+    return images

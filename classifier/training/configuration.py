@@ -25,6 +25,7 @@ class TrainingConfiguration:
         validate_every: Epochs between two validations.
         zoom: See :class:`classifier.training.augmentation.CellAugmentation`, as for the strengths.
         averaging: Momentum of the moving average of the weights.
+        frozen: Beginnings of the names of backbone layers that keep their ImageNet weights.
     """
 
     train: str
@@ -42,6 +43,7 @@ class TrainingConfiguration:
     label_smoothing: float = 0.05
     dropout: float = 0.2
     averaging: float = 0.995
+    frozen: tuple[str, ...] = ()
     zoom: tuple[float, float] = (0.38, 1.1)
     shift: float = 0.08
     stain: float = 1.0
@@ -71,8 +73,8 @@ def read_configuration(path: Path, **changes: Any) -> TrainingConfiguration:
     unknown = set(settings) - {item.name for item in fields(TrainingConfiguration)}
     if unknown:
         raise ConfigurationError(f"{path} has unknown settings: {sorted(unknown)}")
-    if "zoom" in settings:
-        settings["zoom"] = tuple(settings["zoom"])
+    for name in {"zoom", "frozen"} & set(settings):
+        settings[name] = tuple(settings[name])
     try:
         return TrainingConfiguration(**settings)
     except TypeError as error:

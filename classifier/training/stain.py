@@ -33,13 +33,21 @@ def jitter_stain(images: Any, strength: float, generator: keras.random.SeedGener
     if not strength:
         return images
     count = ops.shape(images)[0]
-    density = -ops.log(ops.maximum(images, _DARKEST))
-    amounts = ops.matmul(density, np.linalg.inv(STAIN_DENSITIES).astype("float32"))
     scale = ops.exp(
-        keras.random.truncated_normal((count, 1, 1, 3), 0.0, 0.25 * strength, seed=generator)
+        keras.random.truncated_normal((count, 1, 3), 0.0, 0.25 * strength, seed=generator)
     )
-    shift = keras.random.truncated_normal((count, 1, 1, 3), 0.0, 0.03 * strength, seed=generator)
-    turn = keras.random.truncated_normal((count, 1, 3, 3), 0.0, 0.04 * strength, seed=generator)
-    colours = STAIN_DENSITIES[None, None] + turn
-    density = ops.matmul(amounts * scale + shift, colours)
+    shift = keras.random.truncated_normal((count, 1, 3), 0.0, 0.03 * strength, seed=generator)
+    turn = keras.random.truncated_normal((count, 3, 3), 0.0, 0.04 * strength, seed=generator)
+    colours = STAIN_DENSITIES[None] + turn
+    separate = np.linalg.inv(STAIN_DENSITIES).astype("float32")
+    density = -ops.log(ops.maximum(images, _DARKEST))
+    density = transform_colours(density, ops.matmul(separate[None] * scale, colours))
+    density = density + ops.matmul(shift, colours)[:, None]
     return ops.exp(-ops.maximum(density, 0.0))
+
+
+def transform_colours(images: Any, matrices: Any) -> Any:
+    """Multiply each pixel of image n (h, w, 3), as a row, with matrix n (3, 3) of that image."""
+    _, height, width, channels = images.shape
+    pixels = ops.reshape(images, (-1, height * width, channels))
+    return ops.reshape(ops.matmul(pixels, matrices), (-1, height, width, channels))

@@ -59,6 +59,8 @@ def train(
     network = build_dmfnet(dropout=configuration.dropout)
     if configuration.imagenet:
         load_imagenet(network, data / configuration.imagenet)
+    for layer in network.layers:
+        layer.trainable = not layer.name.startswith(tuple(configuration.frozen))
     trainer = build_trainer(network, configuration)
     epochs_done = restore_state(output, trainer)
     batches = BalancedBatches(

@@ -1,1 +1,33 @@
-urlpatterns: list = []
+"""The addresses below /api/. Clients post with and without a slash at the end; both are taken."""
+
+from typing import Any
+
+from django.urls import URLPattern, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.views import APIView
+
+from specimens.api.predict import PredictBatchView, PredictionView, PredictView
+from specimens.api.service import HealthView, ModelInfoView, NothingHereView
+
+
+def _both(route: str, view: type[APIView], **initkwargs: Any) -> list[URLPattern]:
+    """Return the address as documented, named, and its twin with or without the slash."""
+    twin = route.removesuffix("/") if route.endswith("/") else f"{route}/"
+    name = "api_" + route.partition("<")[0].strip("/").replace("predictions", "prediction")
+    # schema=None keeps the twin out of the OpenAPI schema.
+    return [
+        path(route, view.as_view(**initkwargs), name=name),
+        path(twin, view.as_view(**initkwargs, schema=None)),
+    ]
+
+
+urlpatterns: list[URLPattern] = [
+    *_both("predict", PredictView),
+    *_both("predict_batch", PredictBatchView),
+    *_both("predictions/<str:identifier>", PredictionView),
+    *_both("health", HealthView),
+    *_both("model_info", ModelInfoView),
+    *_both("schema/", SpectacularAPIView),
+    *_both("docs/", SpectacularSwaggerView, url_name="api_schema"),
+    re_path(r"", NothingHereView.as_view(schema=None)),
+]

@@ -114,6 +114,8 @@ def _matches(word: str) -> Q:
         | Q(order__placer_number__istartswith=word)
         | Q(order__patient__identifier__istartswith=word)
         | Q(order__patient__family_name__istartswith=word)
+        # SQLite ignores the case of ASCII letters only.
+        | Q(order__patient__family_name__startswith=word.capitalize())
         | Q(order__patient__given_name__istartswith=word)
     )
 

@@ -7,7 +7,8 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from specimens.models import AuditEvent
+from specimens.models import AuditEvent, Patient
+from specimens.models.patients_orders import Sex
 
 register = template.Library()
 
@@ -32,6 +33,26 @@ def local_time(value: datetime | None) -> SafeString | str:
 def percent(value: float | None, places: int = 1) -> str:
     """A share 0..1 as per cent, with the thin no-break space before the sign."""
     return "" if value is None else f"{100 * float(value):.{places}f}\u202f%"
+
+
+@register.filter
+def certainty(value: float) -> str:
+    """A confidence in whole per cent; never the 100 % that no model can mean."""
+    return ">\u202f99\u202f%" if value >= 0.995 else percent(value, 0)
+
+
+@register.filter
+def demographics(patient: Patient) -> str:
+    """Birth date with the age in years, and sex, as far as they are recorded."""
+    parts = ["birth date not recorded"]
+    if patient.birth_date:
+        today = timezone.localdate()
+        before = (today.month, today.day) < (patient.birth_date.month, patient.birth_date.day)
+        years = today.year - patient.birth_date.year - before
+        parts = [f"{patient.birth_date:%Y-%m-%d}, {years} y"]
+    if patient.sex != Sex.UNKNOWN:
+        parts.append(patient.sex)
+    return " · ".join(parts)
 
 
 @register.filter

@@ -18,6 +18,7 @@ from specimens.selectors.cells import (
     newest_prediction,
 )
 from specimens.services import audit
+from specimens.templatetags.portal import percent
 from specimens.views.access import cell_or_404, for_people
 
 # Side in pixels that stands for the picture of a file whose size is not known (DICOM).
@@ -96,8 +97,8 @@ def abstention_sentence(prediction: Prediction) -> str:
     for reason in prediction.reasons:
         if reason == "low_confidence":
             limit = metadata.get("abstain", {}).get("confidence_threshold")
-            text = f"its certainty of {prediction.confidence:.0%} is below the required"
-            parts.append(f"{text} {limit:.0%}" if limit else f"{text} minimum")
+            text = f"its certainty of {percent(prediction.confidence, 0)} is below the required"
+            parts.append(f"{text} {percent(limit, 0)}" if limit else f"{text} minimum")
         elif reason == "out_of_distribution":
             limit = metadata.get("ood", {}).get("threshold")
             text = (

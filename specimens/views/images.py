@@ -64,16 +64,16 @@ def cell_explanation(request: HttpRequest, user: User, pk: int) -> HttpResponse:
 
 
 def explanation_layer(values: bytes) -> bytes:
-    """Draw 16 x 16 values (0..255) as a PNG, bilinear: one warm hue, more opaque where stronger."""
+    """Draw 16 x 16 values (0..255) as a PNG, bilinear: lighter and more opaque where stronger."""
     grid = Image.frombytes("L", (16, 16), values)
     smooth = np.asarray(grid.resize((_LAYER_SIDE, _LAYER_SIDE), Image.Resampling.BILINEAR))
     level = smooth.astype(np.float32) / 255
     layer = np.empty((*level.shape, 4), dtype=np.uint8)
-    # From red over orange to pale yellow: lightness rises with the value, as in printed heat maps.
-    layer[..., 0] = 255
-    layer[..., 1] = np.rint(60 + 180 * level)
-    layer[..., 2] = np.rint(20 + 100 * level**3)
-    layer[..., 3] = np.rint(255 * np.clip(1.25 * level - 0.1, 0, 1))
+    # From teal over green to yellow: no blood stain has these hues, and lightness rises with them.
+    layer[..., 0] = np.rint(255 * np.clip(1.6 * level - 0.6, 0, 1))
+    layer[..., 1] = np.rint(110 + 130 * level)
+    layer[..., 2] = np.rint(140 * (1 - level) ** 0.7)
+    layer[..., 3] = np.rint(255 * np.clip(1.3 * level - 0.1, 0, 1))
     out = io.BytesIO()
     Image.fromarray(layer, "RGBA").save(out, "PNG")
     return out.getvalue()

@@ -29,10 +29,6 @@ def specimen(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     found = specimen_or_404(user, pk)
     audit.record_view(actor=user, specimen=found)
     context = _live(user, found) | {
-        "patient": found.order.patient,
-        "order": found.order,
-        "timeline": timeline(user, found)[:50],
-        "late": is_late(found),
         "may_add": can(user, Action.ADD_IMAGES)
         and workflow.may(workflow.Act.ADD_IMAGES, found.state),
         "may_reject": can(user, Action.REJECT_SPECIMEN)
@@ -94,6 +90,10 @@ def _live(user: User, found: Specimen) -> dict[str, Any]:
     counted = differential(gallery.counts(), found.wbc_count)
     return {
         "specimen": found,
+        "patient": found.order.patient,
+        "order": found.order,
+        "timeline": timeline(user, found)[:50],
+        "late": is_late(found),
         "gallery": gallery,
         "differential": counted,
         "chart": differential_chart(counted),

@@ -99,6 +99,16 @@ class Batch {
     list.hidden = false;
   }
 
+  /** The reason by itself; what is accepted instead stands once, below all reasons. */
+  refused({ filename, message }) {
+    const [reason, accepted] = message.split(" Accepted: ");
+    const said = reason.startsWith(`${filename} `) ? reason.slice(filename.length + 1) : reason;
+    this.line(filename, said, "refused");
+    if (!accepted) return;
+    this.find(".batch-accepted").textContent = `Accepted: ${accepted}`;
+    this.find(".batch-accepted").hidden = false;
+  }
+
   answered(files, answer) {
     this.sending(files, 1);
     if (!answer.body?.received) {
@@ -108,7 +118,7 @@ class Batch {
     }
     for (const one of answer.body?.received ?? []) {
       this.counts[one.status] += 1;
-      if (one.status === "refused") this.line(one.filename, one.message, "refused");
+      if (one.status === "refused") this.refused(one);
       else this.ids.add(String(one.id));
     }
     this.show();

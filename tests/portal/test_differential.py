@@ -11,7 +11,7 @@ from classifier.classes import ALL_CLASSES, REPORTING_ORDER
 from specimens.differential import clopper_pearson, differential, percentages
 
 # Exact 95% limits in per cent by observed percentage and number of cells, from published tables.
-LIMITS = {
+LIMITS: dict[int, dict[int, tuple[float, float]]] = {
     0: {100: (0, 3.6), 200: (0, 1.8), 400: (0, 0.9), 1000: (0, 0.4)},
     1: {100: (0, 5.4), 200: (0.1, 3.6), 400: (0.3, 2.5), 1000: (0.5, 1.8)},
     5: {100: (1.6, 11.3), 200: (2.4, 9.0), 400: (3.1, 7.6), 1000: (3.7, 6.5)},

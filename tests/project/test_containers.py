@@ -192,8 +192,6 @@ def composition(tmp_path: Path) -> Iterator[Composition]:
 
 
 @pytest.mark.slow
-@pytest.mark.postgres
-@pytest.mark.redis
 @pytest.mark.timeout(400)
 def test_the_services_start_as_written_become_healthy_and_stop(composition: Composition) -> None:
     with composition.running("migrate") as migration:

@@ -1,0 +1,118 @@
+"""What turns the network's outputs into a decision: temperature, distance and thresholds.
+
+Everything here is fitted on training and validation data and stored beside the weights.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.training.metrics import Floats, Ints, softmax
+
+TEMPERATURE_RANGE = (0.05, 20.0)
+# Shares of the validation cells given up for each reason.
+OUT_OF_DISTRIBUTION_SHARE = 0.01
+LOW_CONFIDENCE_SHARE = 0.015
+# How far the covariance is drawn towards a sphere; a few hundred images per class need it.
+SHRINKAGE = 0.05
+_GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
+_SEARCH_STEPS = 60
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The fitted numbers, as ``decision.npz`` and ``metadata.json`` hold them.
+
+    Attributes:
+        temperature: Divisor of the logits before the softmax.
+        class_means: Mean embedding of each class (classes, 256).
+        precision: Inverse of the common covariance within the classes (256, 256).
+        scale: Mahalanobis distance that counts as 1 in the out-of-distribution score.
+        ood_threshold: Score above which a cell counts as out of distribution; 1, by the scale.
+        confidence_threshold: Calibrated probability below which the model abstains.
+    """
+
+    temperature: float
+    class_means: NDArray[np.float32]
+    precision: NDArray[np.float32]
+    scale: float
+    ood_threshold: float
+    confidence_threshold: float
+
+    def ood_scores(self, embeddings: Floats) -> NDArray[np.float64]:
+        """Scores (n,) of embeddings (n, 256): square root of the smallest distance, by scale."""
+        return np.asarray(distances(embeddings, self.class_means, self.precision) / self.scale)
+
+
+def negative_log_likelihood(logits: Floats, labels: Ints, temperature: float) -> float:
+    """Mean negative log-likelihood at a temperature."""
+    probabilities = softmax(logits, temperature)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(probabilities, 1e-300)).mean())
+
+
+def fit_temperature(logits: Floats, labels: Ints) -> float:
+    """Temperature with the smallest negative log-likelihood, by golden-section search.
+
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks, arXiv:1706.04599.
+    """
+    low, high = (math.log(limit) for limit in TEMPERATURE_RANGE)
+    for _ in range(_SEARCH_STEPS):
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        left_loss = negative_log_likelihood(logits, labels, math.exp(left))
+        if left_loss < negative_log_likelihood(logits, labels, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2.0)
+
+
+def fit_gaussians(
+    embeddings: Floats, labels: Ints, classes: int, shrinkage: float = SHRINKAGE
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Class means and the inverse of the common, shrunk covariance within the classes.
+
+    Source: Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples,
+    arXiv:1807.03888.
+    """
+    values = embeddings.astype(np.float64)
+    means = np.stack([values[labels == label].mean(axis=0) for label in range(classes)])
+    centred = values - means[labels]
+    covariance = centred.T @ centred / len(values)
+    sphere = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    precision = np.linalg.inv((1.0 - shrinkage) * covariance + shrinkage * sphere)
+    return means.astype(np.float32), precision.astype(np.float32)
+
+
+def distances(embeddings: Floats, class_means: Floats, precision: Floats) -> NDArray[np.float64]:
+    """Mahalanobis distance (n,) to the nearest class mean."""
+    offsets = embeddings[:, None, :].astype(np.float64) - class_means[None]
+    squares = np.einsum("ncd,de,nce->nc", offsets, precision.astype(np.float64), offsets)
+    return np.asarray(np.sqrt(np.maximum(squares, 0.0)).min(axis=1))
+
+
+def fit_decision(training: dict[str, Any], validation: dict[str, Any], classes: int) -> Decision:
+    """Fit everything.
+
+    Args:
+        training: ``embedding`` (n, 256) and ``labels`` (n,) of the training images.
+        validation: ``logits``, ``embedding`` and ``labels`` of the validation images.
+        classes: Number of classes.
+    """
+    temperature = fit_temperature(validation["logits"], validation["labels"])
+    means, precision = fit_gaussians(training["embedding"], training["labels"], classes)
+    distance = distances(validation["embedding"], means, precision)
+    scale = float(np.quantile(distance, 1.0 - OUT_OF_DISTRIBUTION_SHARE))
+    confidence = softmax(validation["logits"], temperature).max(axis=1)
+    return Decision(
+        temperature=temperature,
+        class_means=means,
+        precision=precision,
+        scale=scale,
+        ood_threshold=1.0,
+        confidence_threshold=float(np.quantile(confidence, LOW_CONFIDENCE_SHARE)),
+    )

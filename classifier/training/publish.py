@@ -1,0 +1,99 @@
+"""From trained weights to a released model version."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from classifier.classes import CELL_CLASSES
+from classifier.nn.dmfnet import load_dmfnet
+from classifier.preprocessing import INPUT_SIZE
+from classifier.training.calibrate import Decision, fit_decision
+from classifier.training.checkpoints import CURVES_FILE
+from classifier.training.data import load_images
+from classifier.training.evaluate import REFERENCE_SET
+from classifier.training.export import export_saved_model
+from classifier.training.metrics import describe, softmax
+from classifier.training.release import ReleaseNotes, write_release
+
+TRAINING_SET = "pbc/train"
+DEFAULT_NOTES = Path(__file__).parent / "configs" / "dmfnet_v1_notes.toml"
+_PARITY_IMAGES = 64
+
+
+class NotesError(Exception):
+    """The notes of a release cannot be used; the message says why."""
+
+
+def publish(
+    weights: Path,
+    output: Path,
+    data: Path,
+    *,
+    notes_file: Path | None = None,
+    saved_model: Path | None = None,
+) -> None:
+    """Calibrate a trained network and write its model folder.
+
+    The temperature and both thresholds come from pbc/val, the class means and the covariance from
+    pbc/train. The learning curves beside the weights are copied.
+
+    Args:
+        weights: File that the training wrote.
+        output: Model folder to write.
+        data: Folder of the labelled images.
+        notes_file: TOML file with the fields of :class:`ReleaseNotes` except ``metrics``.
+        saved_model: Where to write a SavedModel as well.
+
+    Raises:
+        FileNotFoundError: If the weights are missing.
+        DataError: If the images are missing or unreadable.
+        NotesError: If the notes are missing or incomplete.
+        ExportError: If the exported network differs from the trained one.
+    """
+    notes = _read_notes(notes_file or DEFAULT_NOTES)
+    model = load_dmfnet(weights)
+    training = load_images(data / TRAINING_SET, INPUT_SIZE)
+    validation = load_images(data / REFERENCE_SET, INPUT_SIZE)
+    known = model.predict(training.images, batch_size=64, verbose=0)
+    outputs = model.predict(validation.images, batch_size=64, verbose=0)
+    decision = fit_decision(
+        {"embedding": known["embedding"], "labels": training.labels},
+        {**outputs, "labels": validation.labels},
+        len(CELL_CLASSES),
+    )
+    notes["metrics"] = {REFERENCE_SET: _headline(outputs["logits"], validation.labels, decision)}
+    step = max(1, len(validation) // _PARITY_IMAGES)
+    write_release(output, model, decision, ReleaseNotes(**notes), validation.images[::step])
+    curves = weights.parent / CURVES_FILE
+    if curves.is_file():
+        shutil.copyfile(curves, output / CURVES_FILE)
+    if saved_model:
+        export_saved_model(model, saved_model)
+
+
+def _headline(logits: Any, labels: Any, decision: Decision) -> dict[str, Any]:
+    """The figures that stand in the metadata; the full set is in the evaluation."""
+    figures = describe(labels, softmax(logits, decision.temperature), CELL_CLASSES)
+    uncalibrated = describe(labels, softmax(logits), CELL_CLASSES)
+    chosen = ("n", "accuracy", "balanced_accuracy", "macro_f1", "cohen_kappa")
+    return {name: figures[name] for name in chosen} | {
+        "expected_calibration_error": figures["expected_calibration_error"],
+        "expected_calibration_error_before": uncalibrated["expected_calibration_error"],
+    }
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise NotesError(f"no such notes: {path}")
+    try:
+        notes = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise NotesError(f"{path} is not valid TOML: {error}") from error
+    expected = {item.name for item in fields(ReleaseNotes)} - {"metrics"}
+    if set(notes) != expected:
+        raise NotesError(f"{path} must have exactly {sorted(expected)}, has {sorted(notes)}")
+    return notes

@@ -1,0 +1,47 @@
+"""What every view of the API has in common."""
+
+from collections.abc import Iterable
+
+from django.conf import settings
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.permissions import BasePermission
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from specimens.api.authentication import TokenAuthentication
+from specimens.permissions import Action, can
+
+
+class JsonForAll(DefaultContentNegotiation):
+    """JSON whatever the Accept header says: an error must be readable, too."""
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        """Choose the first, and only, renderer."""
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type or ""
+
+
+class MayPredict(BasePermission):
+    """Roles that may predict; everybody where the installation says so (WBCLAB_PUBLIC_PREDICT)."""
+
+    message = "Your account is not allowed to classify images."
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        """Ask the one place that knows."""
+        if settings.PUBLIC_PREDICT and not request.user.is_authenticated:
+            return True
+        return can(request.user, Action.PREDICT)
+
+
+class ApiView(APIView):
+    """Token or session, JSON only; nobody is redirected to the login page."""
+
+    authentication_classes = [TokenAuthentication, SessionAuthentication]
+    content_negotiation_class = JsonForAll

@@ -1,0 +1,97 @@
+"""The one preprocessing function, and the table of classes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifier.classes import (
+    ALL_CLASSES,
+    CELL_CLASSES,
+    PREDICTED_CLASSES,
+    REPORTING_ORDER,
+    UNIDENTIFIED,
+)
+from classifier.preprocessing import (
+    BACKGROUND_LEVEL,
+    INPUT_SIZE,
+    PREPROCESSING_VERSION,
+    PreprocessingMismatchError,
+    prepare,
+    prepare_at,
+    require_version,
+)
+
+
+def _smear(background: tuple[int, int, int], size: tuple[int, int] = (360, 363)) -> Image.Image:
+    image = Image.new("RGB", size, background)
+    left, top = size[0] // 2 - 50, size[1] // 2 - 50
+    image.paste((90, 40, 120), (left, top, left + 100, top + 100))
+    return image
+
+
+@pytest.mark.parametrize("size", [(360, 363), (32, 32), (640, 480), (100, 104), (1, 1)])
+def test_shape_and_type(size: tuple[int, int]) -> None:
+    prepared = prepare(Image.new("RGB", size, (200, 180, 190)))
+    assert prepared.shape == (INPUT_SIZE, INPUT_SIZE, 3)
+    assert prepared.dtype == np.uint8
+
+
+def test_centre_is_kept() -> None:
+    image = Image.new("RGB", (400, 200), (255, 255, 255))
+    image.paste((255, 0, 0), (0, 0, 90, 200))
+    image.paste((0, 0, 255), (310, 0, 400, 200))
+    prepared = prepare(image)
+    assert prepared.min() == round(BACKGROUND_LEVEL)
+
+
+@pytest.mark.parametrize("background", [(245, 235, 170), (180, 190, 190), (255, 255, 255)])
+def test_background_becomes_neutral(background: tuple[int, int, int]) -> None:
+    corner = prepare(_smear(background))[2, 2].astype(int)
+    assert np.abs(corner - BACKGROUND_LEVEL).max() <= 1
+
+
+def test_a_dark_frame_is_not_bleached() -> None:
+    prepared = prepare(Image.new("RGB", (64, 64), (10, 10, 10)))
+    assert prepared.max() <= 18
+
+
+def test_a_cast_of_the_lamp_hardly_matters() -> None:
+    plain = np.asarray(_smear((230, 230, 230)), dtype=float)
+    warm = Image.fromarray((plain * [1.0, 0.95, 0.8]).astype(np.uint8))
+    difference = prepare(warm).astype(int) - prepare(_smear((230, 230, 230))).astype(int)
+    assert np.abs(difference).max() <= 3
+
+
+def test_larger_crop_shows_the_same() -> None:
+    large = prepare_at(_smear((220, 220, 210)), 2 * INPUT_SIZE).astype(float)
+    halved = large.reshape(INPUT_SIZE, 2, INPUT_SIZE, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved - prepare(_smear((220, 220, 210)))).mean() < 1.0
+
+
+def test_is_deterministic_and_leaves_the_image_alone() -> None:
+    image = _smear((220, 215, 200))
+    before = image.tobytes()
+    assert np.array_equal(prepare(image), prepare(image))
+    assert image.tobytes() == before
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
+def test_other_modes_are_refused(mode: str) -> None:
+    with pytest.raises(ValueError, match=mode):
+        prepare(Image.new(mode, (64, 64)))
+
+
+def test_version_is_checked() -> None:
+    require_version(PREPROCESSING_VERSION)
+    with pytest.raises(PreprocessingMismatchError, match="something-else"):
+        require_version("something-else")
+
+
+def test_classes() -> None:
+    assert CELL_CLASSES == ("Basophil", "Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil")
+    assert [cell.code for cell in REPORTING_ORDER] == ["NEU", "LYM", "MON", "EOS", "BAS"]
+    for attribute in ("key", "name", "code", "colour"):
+        values = [getattr(cell, attribute) for cell in ALL_CLASSES]
+        assert len(set(values)) == len(values), attribute
+    assert all(cell.is_wbc and cell.predicted for cell in PREDICTED_CLASSES)
+    assert not UNIDENTIFIED.is_wbc
