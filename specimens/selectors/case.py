@@ -1,5 +1,6 @@
 """A case under review: what each cell counts as, the differential, its flags and the sign gate."""
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date
@@ -52,11 +53,14 @@ class Case:
     failed: int
     differential: Differential
     judged: tuple[JudgedValue, ...]
+    comments: int = 0
 
     @property
     def revision(self) -> str:
-        """Changes with every image, prediction and review: what a signer has seen."""
-        return f"{len(self.cells)}-{self.unfinished}-{sum(c.revision for c in self.cells)}"
+        """Changes with every image, prediction, review and comment: what a signer has seen."""
+        seen = [(cell.pk, cell.counts_as, cell.revision) for cell in self.cells]
+        content = (seen, self.unfinished, self.failed, self.comments, self.specimen.wbc_count)
+        return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
     @property
     def critical(self) -> tuple[JudgedValue, ...]:
@@ -95,6 +99,7 @@ def case_of(specimen: Specimen) -> Case:
         failed=failed,
         differential=counted,
         judged=tuple(_judged(specimen, counted)),
+        comments=specimen.comments.filter(on_report=True).count(),
     )
 
 
@@ -137,6 +142,12 @@ def age_in_days(patient: Patient, on: date) -> int | None:
     return (on - patient.birth_date).days if patient.birth_date else None
 
 
+def age_on_collection(specimen: Specimen) -> int | None:
+    """Return the age the reference limits are chosen by, in days."""
+    day = timezone.localdate(specimen.collected_at or specimen.received_at)
+    return age_in_days(specimen.order.patient, day)
+
+
 def limits_for(specimen: Specimen) -> dict[tuple[str, str], Limits]:
     """Return the limits by (class key, quantity) for the patient of `specimen`.
 
@@ -144,8 +155,7 @@ def limits_for(specimen: Specimen) -> dict[tuple[str, str], Limits]:
     a birth date only rows for adults are used, and that is what the report then says.
     """
     patient = specimen.order.patient
-    day = timezone.localdate(specimen.collected_at or specimen.received_at)
-    age = age_in_days(patient, day)
+    age = age_on_collection(specimen)
     rows = ReferenceRange.objects.filter(Q(site=specimen.site_id) | Q(site__isnull=True)).filter(
         Q(sex="") | Q(sex=patient.sex)
     )

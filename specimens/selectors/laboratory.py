@@ -45,7 +45,7 @@ def timeline(user: User, specimen: Specimen) -> QuerySet[AuditEvent]:
     return (
         visible_to(user, AuditEvent)
         .filter(specimen=specimen)
-        .exclude(action="specimen.viewed")
+        .exclude(action__in=["specimen.viewed", "report.viewed"])
         .order_by("-sequence")
     )
 

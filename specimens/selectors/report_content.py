@@ -8,7 +8,7 @@ from typing import Any, Final
 from classifier.models import ModelVersion
 from specimens.differential import Row
 from specimens.models import CellImage, Prediction, Specimen, User
-from specimens.selectors.case import Case, JudgedValue
+from specimens.selectors.case import Case, JudgedValue, age_on_collection
 
 FORMAT: Final = 1
 PICTURES: Final = 8
@@ -21,6 +21,7 @@ LIMITATION: Final = (
 def report_content(
     case: Case,
     *,
+    version: int,
     signer: User,
     signed_at: datetime,
     meaning: str,
@@ -33,6 +34,7 @@ def report_content(
     judged = {(value.key, value.quantity): value for value in case.judged}
     return {
         "format": FORMAT,
+        "version": version,
         "laboratory": {"name": specimen.site.name, "header": specimen.site.report_header},
         "patient": _patient(specimen),
         "specimen": _specimen(specimen),
@@ -77,6 +79,7 @@ def _patient(specimen: Specimen) -> dict[str, Any]:
         "given_name": patient.given_name,
         "birth_date": patient.birth_date.isoformat() if patient.birth_date else None,
         "sex": patient.sex,
+        "age_in_days": age_on_collection(specimen),
     }
 
 
@@ -121,7 +124,12 @@ def _row(row: Row, judged: Mapping[tuple[str, str], JudgedValue]) -> dict[str, A
 
 def _comments(specimen: Specimen) -> list[dict[str, Any]]:
     return [
-        {"text": c.text, "author": c.author.display_name, "at": c.created_at.isoformat()}
+        {
+            "text": c.text,
+            "author": c.author.display_name,
+            "at": c.created_at.isoformat(),
+            "cell": c.cell_image_id,
+        }
         for c in specimen.comments.filter(on_report=True).select_related("author")
     ]
 

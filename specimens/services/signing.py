@@ -57,12 +57,19 @@ def sign_out_report(
     if not meaning.strip():
         raise ValidationError({"meaning": "Say what your signature means."})
     now = timezone.now()
+    version = previous.version + 1 if previous else 1
     content = report_content(
-        facts, signer=actor, signed_at=now, meaning=meaning, bypassed=bypassed, told=told
+        facts,
+        version=version,
+        signer=actor,
+        signed_at=now,
+        meaning=meaning,
+        bypassed=bypassed,
+        told=told,
     )
     report = Report(
         specimen=case,
-        version=previous.version + 1 if previous else 1,
+        version=version,
         content=content,
         sha256=content_digest(content),
         signed_by=actor,

@@ -1,0 +1,1 @@
+"""Paper: reports and labels, drawn from plain values. No database here."""
