@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from specimens.differential import differential
+from specimens.documents.changes import report_changes
 from specimens.documents.sheet import Sheet, VersionLine, sheet_of
 from specimens.reference import Limits, judge
-from specimens.selectors.report_changes import report_changes
 from specimens.selectors.report_content import LIMITATION
 
 COUNTS = {"neutrophil": 61, "lymphocyte": 30, "monocyte": 6, "eosinophil": 2, "basophil": 1}

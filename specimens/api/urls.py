@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from django.urls import URLPattern, path, re_path
+from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
+from specimens.api import signing
 from specimens.api.predict import PredictBatchView, PredictionView, PredictView
 from specimens.api.service import HealthView, ModelInfoView, NothingHereView
 
@@ -21,7 +22,7 @@ def _both(route: str, view: type[APIView], **initkwargs: Any) -> list[URLPattern
     ]
 
 
-urlpatterns: list[URLPattern] = [
+urlpatterns: list[URLPattern | URLResolver] = [
     *_both("predict", PredictView),
     *_both("predict_batch", PredictBatchView),
     *_both("predictions/<str:identifier>", PredictionView),
@@ -29,5 +30,6 @@ urlpatterns: list[URLPattern] = [
     *_both("model_info", ModelInfoView),
     *_both("schema/", SpectacularAPIView),
     *_both("docs/", SpectacularSwaggerView, url_name="api_schema"),
+    path("v1/", include(signing.urlpatterns)),
     re_path(r"", NothingHereView.as_view(schema=None)),
 ]

@@ -1,7 +1,7 @@
 """Data Matrix ECC 200 symbols (ISO/IEC 16022) of the size the text needs.
 
-reportlab draws the 44 x 44 symbol only, four times the area an accession number takes; placement and
-error correction are the same for the small square ones.
+reportlab draws the 44 x 44 symbol only, many times the area an accession number takes; placement
+and error correction are the same for the small square ones.
 """
 
 from typing import Any, Final

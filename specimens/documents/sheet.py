@@ -8,8 +8,8 @@ from typing import Any, Final
 from django.utils import timezone
 
 from classifier.classes import CLASS_BY_KEY
+from specimens.documents.changes import Change
 from specimens.reference import Flag
-from specimens.selectors.report_changes import Change
 
 METHOD: Final = (
     "Image-based, model-assisted differential; every cell verified by a person. 95 % limits are "
@@ -202,7 +202,12 @@ def _flag(judged: Mapping[str, Any]) -> str:
 
 
 def _range(judged: Mapping[str, Any]) -> str:
-    low, high = (_short(judged.get(name)) for name in ("low", "high"))
+    return range_text(judged.get("low"), judged.get("high"))
+
+
+def range_text(low: str | None, high: str | None) -> str:
+    """Limits as a person writes them: 40–80, ≤ 2, ≥ 0.5; empty where there are none."""
+    low, high = _short(low), _short(high)
     if low and high:
         return f"{low}–{high}"
     return f"≤ {high}" if high else f"≥ {low}" if low else ""

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC
+from typing import Any
 
 from django.db import models
 
@@ -10,6 +12,12 @@ from specimens.models.accounts import Site, User
 from specimens.models.specimens import Specimen
 
 GENESIS = "0" * 64
+
+
+def event_hash(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 over the canonical JSON of an event, which names its parent's hash."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class AuditEvent(models.Model):
@@ -38,9 +46,9 @@ class AuditEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.sequence} {self.action}"
 
-    def computed_hash(self) -> str:
-        """Return what `hash` must be: SHA-256 over the canonical JSON of the row and its parent."""
-        content = {
+    def content(self) -> dict[str, Any]:
+        """Return what the hash covers, as plain JSON values; an export holds the same."""
+        return {
             "sequence": self.sequence,
             "at": self.at.astimezone(UTC).isoformat(timespec="microseconds"),
             "actor": self.actor_id,
@@ -53,5 +61,7 @@ class AuditEvent(models.Model):
             "details": self.details,
             "previous_hash": self.previous_hash,
         }
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+
+    def computed_hash(self) -> str:
+        """Return what `hash` must be."""
+        return event_hash(self.content())

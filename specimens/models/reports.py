@@ -1,5 +1,10 @@
 """Signed reports and the ranges their values are judged by."""
 
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
@@ -8,6 +13,12 @@ from classifier.classes import ALL_CLASSES
 from specimens.models.accounts import Site, User
 from specimens.models.patients_orders import Sex
 from specimens.models.specimens import Specimen
+
+
+def content_digest(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON of a report's content."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Report(models.Model):

@@ -1,9 +1,7 @@
 """Signing a case out, and opening a signed one again. A signed report is never changed."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
-from typing import Any, Final
+from typing import Final
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -11,6 +9,7 @@ from django.utils import timezone
 
 from specimens import workflow
 from specimens.models import Report, Specimen, User
+from specimens.models.reports import content_digest
 from specimens.permissions import Action, require
 from specimens.selectors.case import Case, case_of
 from specimens.selectors.report_content import report_content
@@ -84,12 +83,6 @@ def sign_out_report(
     case.save(update_fields=["state", "amendment_reason"])
     _record(actor, case, report, bypassed, told)
     return report
-
-
-def content_digest(content: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the canonical JSON of a report's content."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _pass_gate(

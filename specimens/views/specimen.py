@@ -15,6 +15,7 @@ from specimens.models import Specimen, User
 from specimens.permissions import Action, can, require
 from specimens.selectors.cells import gallery_of
 from specimens.selectors.laboratory import timeline
+from specimens.selectors.reports import newest_report
 from specimens.selectors.worklist import is_late
 from specimens.services import audit
 from specimens.services.accessioning import reject_specimen
@@ -33,6 +34,9 @@ def specimen(request: HttpRequest, user: User, pk: int) -> HttpResponse:
         and workflow.may(workflow.Act.ADD_IMAGES, found.state),
         "may_reject": can(user, Action.REJECT_SPECIMEN)
         and workflow.may(workflow.Act.REJECT, found.state),
+        "may_review": can(user, Action.REVIEW) and workflow.may(workflow.Act.REVIEW, found.state),
+        "may_sign": can(user, Action.SIGN_OUT) and workflow.may(workflow.Act.SIGN_OUT, found.state),
+        "newest_report": newest_report(found),
         "here": "worklist",
     }
     return render(request, "specimen/page.html", context)

@@ -8,10 +8,11 @@ from django.db import DatabaseError, connection, transaction
 
 from classifier.models import ModelVersion
 from specimens.models import AuditEvent, CellImage, Prediction, Report, Specimen, User
+from specimens.models.reports import content_digest
 from specimens.selectors.case import case_of
 from specimens.services.errors import Conflict, GateClosed, StaleReview
 from specimens.services.review import Decision, review_cells
-from specimens.services.signing import content_digest, sign_out_report, start_amendment
+from specimens.services.signing import sign_out_report, start_amendment
 from tests.factories import Cast
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
