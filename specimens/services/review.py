@@ -11,7 +11,7 @@ from specimens import workflow
 from specimens.models import CellImage, Comment, Review, Specimen, User
 from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
-from specimens.services.errors import StaleReview
+from specimens.services.errors import Conflict, StaleReview
 from specimens.services.review_queue import refresh_flags
 
 
@@ -45,6 +45,7 @@ def review_cells(
     """
     require(actor, Action.REVIEW)
     case = locked_case(actor, specimen)
+    _refuse_the_blinded(actor, case)
     state = workflow.after(workflow.Act.REVIEW, case.state)
     by_id = {decision.cell_image_id: decision for decision in decisions}
     images = list(
@@ -75,6 +76,12 @@ def review_cells(
         details={"changes": changes},
     )
     return images
+
+
+def _refuse_the_blinded(actor: User, case: Specimen) -> None:
+    """Keep a second reader out of the first read until their own is finished."""
+    if case.second_reads.filter(reader=actor, finished_at__isnull=True).exists():
+        raise Conflict("Your blinded second read of this case is open: finish it first.")
 
 
 def _check(

@@ -1,6 +1,6 @@
 """Blinded second reads: another person classifies the case anew and sees nothing of the first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from django.core.exceptions import ValidationError
@@ -18,12 +18,25 @@ from specimens.services.review import locked_case
 
 
 @dataclass(frozen=True, slots=True)
+class ClassAgreement:
+    """Cells of one class by each reader and by both; kappa of "this class or not"."""
+
+    key: str
+    first: int
+    second: int
+    both: int
+    kappa: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Agreement:
     """Cohen's kappa of two readers over the same cells; None where it is not defined."""
 
     cells: int
+    agreed: int
     kappa: float | None
     per_class: Mapping[str, float | None]
+    table: tuple[ClassAgreement, ...]
 
 
 @transaction.atomic
@@ -41,15 +54,27 @@ def start_second_read(*, actor: User, specimen: Specimen) -> SecondRead:
 
 @transaction.atomic
 def label_second_read(*, actor: User, read: SecondRead, labels: Mapping[int, str]) -> int:
-    """Record class keys by image id; return how many cells of the case still have none."""
+    """Record class keys by image id (empty: take the label back).
+
+    Returns how many cells of the case still have none.
+    """
     read = _own_open_read(actor, read)
     cells = set(read.specimen.cell_images.values_list("pk", flat=True))
-    if not labels.keys() <= cells or not set(labels.values()) <= CLASS_BY_KEY.keys():
+    if not labels.keys() <= cells or not set(labels.values()) <= CLASS_BY_KEY.keys() | {""}:
         raise ValidationError("Name cells of this case and known classes only.")
-    for cell, label in labels.items():
-        SecondReadLabel.objects.update_or_create(
-            second_read=read, cell_image_id=cell, defaults={"label": label}
-        )
+    read.labels.filter(
+        cell_image__in=[cell for cell, label in labels.items() if not label]
+    ).delete()
+    SecondReadLabel.objects.bulk_create(
+        [
+            SecondReadLabel(second_read=read, cell_image_id=cell, label=label)
+            for cell, label in labels.items()
+            if label
+        ],
+        update_conflicts=True,
+        unique_fields=["second_read", "cell_image"],
+        update_fields=["label"],
+    )
     return len(cells) - read.labels.count()
 
 
@@ -57,7 +82,9 @@ def label_second_read(*, actor: User, read: SecondRead, labels: Mapping[int, str
 def finish_second_read(*, actor: User, read: SecondRead) -> Agreement:
     """Close the read; from now on it can be compared with the first."""
     read = _own_open_read(actor, read)
-    missing = read.specimen.cell_images.count() - read.labels.count()
+    # Images that failed are nobody's to read: the case knows which cells there are.
+    cells = {cell.pk for cell in case_of(read.specimen).cells}
+    missing = len(cells - set(read.labels.values_list("cell_image_id", flat=True)))
     if missing:
         raise ValidationError(f"{missing} cells have no class yet.")
     read.finished_at = timezone.now()
@@ -80,7 +107,26 @@ def agreement_of(read: SecondRead) -> Agreement:
     first = {cell.pk: cell.counts_as for cell in case_of(read.specimen).cells}
     second = dict(read.labels.values_list("cell_image_id", "label"))
     pairs = [(first[cell], label) for cell, label in second.items() if cell in first]
-    return Agreement(len(pairs), cohens_kappa(pairs), kappa_per_class(pairs))
+    per_class = kappa_per_class(pairs)
+    return Agreement(
+        cells=len(pairs),
+        agreed=sum(a == b for a, b in pairs),
+        kappa=cohens_kappa(pairs),
+        per_class=per_class,
+        table=tuple(_class_agreement(key, pairs, per_class[key]) for key in per_class),
+    )
+
+
+def _class_agreement(
+    key: str, pairs: Sequence[tuple[str, str]], kappa: float | None
+) -> ClassAgreement:
+    return ClassAgreement(
+        key=key,
+        first=sum(a == key for a, _ in pairs),
+        second=sum(b == key for _, b in pairs),
+        both=sum(a == b == key for a, b in pairs),
+        kappa=kappa,
+    )
 
 
 def _own_open_read(actor: User, read: SecondRead) -> SecondRead:

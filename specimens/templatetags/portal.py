@@ -1,5 +1,6 @@
 """How the pages write times, shares and ages. One place, so that they read alike everywhere."""
 
+import json
 from datetime import datetime, timedelta
 
 from django import template
@@ -103,3 +104,24 @@ def event_words(event: AuditEvent) -> str:
         "specimen.rejected": f"Rejected: {details.get('reason', '')}",
     }
     return known.get(event.action, words(event.action.removeprefix("specimen.")).capitalize())
+
+
+@register.filter
+def minutes(value: int) -> str:
+    """A span in minutes as people say it: "45 min", "4 h", "1 h 30 min"."""
+    hours, rest = divmod(int(value), 60)
+    if not hours:
+        return f"{rest} min"
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
+
+
+@register.filter
+def words_of(value: str) -> list[str]:
+    """The words of a text, to loop over in a template."""
+    return value.split()
+
+
+@register.filter
+def as_json(value: object) -> str:
+    """JSON for a data attribute; the template escapes it like any other text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

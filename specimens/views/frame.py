@@ -10,13 +10,14 @@ from django.utils import timezone
 from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
 from specimens.selectors.laboratory import WORKER_SILENCE, last_heartbeat
+from specimens.selectors.review_queue import waiting_cases
 from specimens.selectors.worklist import failed_images
 
 THEMES: Final = ("light", "dark")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Context of the frame: two queries for a page, none for a fragment or without a person."""
+    """Context of the frame: three queries for a page, none for a fragment or without a person."""
     theme = request.COOKIES.get("theme", "")
     context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
     user = getattr(request, "user", None)
@@ -36,6 +37,8 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "worker_silent": bool(sites)
         and (seen_at is None or timezone.now() - seen_at > WORKER_SILENCE),
         "may_accession": can(user, Action.ACCESSION),
+        "may_review": can(user, Action.REVIEW),
+        "waiting_reviews": waiting_cases(user).count() if can(user, Action.REVIEW) else 0,
         "may_administer": can(user, Action.ADMINISTER),
     }
 

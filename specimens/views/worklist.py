@@ -4,12 +4,12 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.core.paginator import Page, Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from specimens.models import Specimen, User
+from specimens.models import SavedView, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.selectors.worklist import (
     OPEN_STATES,
@@ -64,9 +64,10 @@ def _list_page(request: HttpRequest, user: User, *, open_only: bool) -> HttpResp
         "chips": _chips(request, filters),
         # The chips hold while the text or the site of the form changes.
         "kept": [(name, request.GET[name]) for name in _CHIP_NAMES if request.GET.get(name)],
-        "query": _query(request, page=str(page.number)),
-        "previous_query": _query(request, page=str(page.number - 1)),
-        "next_query": _query(request, page=str(page.number + 1)),
+        "query": changed_query(request, page=str(page.number)),
+        "previous_query": changed_query(request, page=str(page.number - 1)),
+        "next_query": changed_query(request, page=str(page.number + 1)),
+        "saved_views": _saved_views(request, user) if open_only else [],
         "polls": any(row["progress"].waiting for row in rows),
         "here": "worklist" if open_only else "specimens",
     }
@@ -105,7 +106,7 @@ def _rows(page: "Page[Specimen]") -> list[dict[str, Any]]:
     ]
 
 
-def _query(request: HttpRequest, **changes: str) -> str:
+def changed_query(request: HttpRequest, **changes: str) -> str:
     """The query string of this page with some parameters changed; an empty value removes one."""
     parameters = request.GET.copy()
     for name, value in changes.items():
@@ -116,12 +117,21 @@ def _query(request: HttpRequest, **changes: str) -> str:
     return parameters.urlencode()
 
 
+def _saved_views(request: HttpRequest, user: User) -> list[dict[str, Any]]:
+    """The person's own views; the one whose filters are on now is marked."""
+    if getattr(request, "htmx", False):
+        return []
+    now = {name: value for name, value in request.GET.items() if name != "page" and value}
+    return [
+        {"view": view, "on": QueryDict(view.query).dict() == now}
+        for view in SavedView.objects.filter(user=user)
+    ]
+
+
 def _chips(request: HttpRequest, filters: Filters) -> list[dict[str, Any]]:
     """One chip per filter: where it leads, and whether it is on. A second click turns it off."""
     states = OPEN_STATES if filters.open_only else tuple(Specimen.State)
-    # In review, signed out and amended appear as chips once specimens can come that far.
-    reachable = (*OPEN_STATES[:3], Specimen.State.REJECTED)
-    chips = [("state", s.value, s.label, filters.state == s) for s in states if s in reachable]
+    chips = [("state", s.value, s.label, filters.state == s) for s in states]
     chips.append(("priority", Priority.STAT.value, "STAT", filters.priority == Priority.STAT))
     chips.append(("mine", "1", "Mine", filters.mine))
     chips.append(("failed", "1", "With failed images", filters.failed))
@@ -129,7 +139,7 @@ def _chips(request: HttpRequest, filters: Filters) -> list[dict[str, Any]]:
         {
             "label": label,
             "on": on,
-            "query": _query(request, page="", **{name: "" if on else value}),
+            "query": changed_query(request, page="", **{name: "" if on else value}),
         }
         for name, value, label, on in chips
     ]
