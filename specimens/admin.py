@@ -1,4 +1,4 @@
-"""Administration: accounts and sites, and what the machine wrote, read-only.
+"""Administration: accounts, sites, reference ranges, queue rules; what is on record, read-only.
 
 Patients, specimens and pictures are not here: whoever looks at those does it on the portal's pages,
 which ask for the role and the site and record the look. Changes made here are recorded as well.
@@ -15,7 +15,19 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from classifier.models import ModelVersion
-from specimens.models import AuditEvent, Job, Prediction, Site, User, WorkerHeartbeat
+from specimens.admin_forms import AccountForm, QueueRuleForm, ReferenceRangeForm, SiteForm
+from specimens.models import (
+    AuditEvent,
+    Job,
+    Prediction,
+    QueueRule,
+    ReferenceRange,
+    Report,
+    Review,
+    Site,
+    User,
+    WorkerHeartbeat,
+)
 from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
 
@@ -24,7 +36,7 @@ class LaboratoryAdmin(admin.AdminSite):
     """Open to the administrator role, whatever Django's staff flag says."""
 
     site_header = site_title = "wbclab administration"
-    index_title = "Accounts, models and audit"
+    index_title = "Accounts, sites, rules and records"
     site_url = "/"
 
     def has_permission(self, request: HttpRequest) -> bool:
@@ -66,16 +78,69 @@ class AdministratorsOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     def save_model(
         self, request: HttpRequest, obj: models.Model, form: "ModelForm[Any]", change: bool
     ) -> None:
-        """Save, and record which fields changed (never their values: a password is among them)."""
+        """Save, and record what changed from what to what; of a password, only that it did."""
         with transaction.atomic():
             super().save_model(request, obj, form, change)
-            actor = request.user
-            audit.record(
-                actor=actor if isinstance(actor, User) else None,
-                action=f"{obj._meta.model_name}.{'changed' if change else 'added'}",
-                subject=obj,
-                details={"name": str(obj), "fields": sorted(form.changed_data)},
-            )
+            _record(request, obj, "changed" if change else "added", form)
+
+
+class Removable(AdministratorsOnly):
+    """Configuration that is no record of anything: it may go, and its removal is recorded."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._may(request)
+
+    def delete_model(self, request: HttpRequest, obj: models.Model) -> None:
+        """Record, then remove: afterwards the row has no id to be named by."""
+        with transaction.atomic():
+            _record(request, obj, "removed")
+            super().delete_model(request, obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: "models.QuerySet[Any]") -> None:
+        """Remove one by one, so that each is recorded."""
+        with transaction.atomic():
+            for obj in queryset:
+                self.delete_model(request, obj)
+
+
+def _record(
+    request: HttpRequest, obj: models.Model, what: str, form: "ModelForm[Any] | None" = None
+) -> None:
+    actor = request.user if isinstance(request.user, User) else None
+    details: dict[str, Any] = {"name": str(obj)}
+    if form is not None:
+        details["fields"] = sorted(form.changed_data)
+        details["changes"] = {
+            name: [_plain(form.initial.get(name)), _plain(form.cleaned_data.get(name))]
+            for name in sorted(form.changed_data)
+            if "password" not in name
+        }
+    audit.record(
+        actor=actor,
+        action=f"{obj._meta.model_name}.{what}",
+        subject=obj,
+        site=_site_of(obj, actor),
+        details=details,
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value of a form as JSON: objects by name, several of them as a list."""
+    if value is None or isinstance(value, bool | int | str | dict):
+        return value
+    if isinstance(value, list | tuple | models.QuerySet):
+        return sorted(str(one) for one in value)
+    return str(value)
+
+
+def _site_of(obj: models.Model, actor: User | None) -> Site | None:
+    """The site a change belongs to; what holds for all stands in the trail of the actor's own."""
+    if isinstance(obj, Site):
+        return obj
+    own = getattr(obj, "site", None)
+    if isinstance(own, Site):
+        return own
+    return visible_to(actor, Site).first() if actor else None
 
 
 class ReadOnly(AdministratorsOnly):
@@ -88,6 +153,7 @@ class ReadOnly(AdministratorsOnly):
 
 @admin.register(User, site=site)
 class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
+    form = AccountForm
     list_display = ["username", "display_name", "role", "is_active", "last_login"]
     list_filter = ["role", "sites", "is_active"]
     filter_horizontal = ["sites"]
@@ -95,6 +161,7 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
         (None, {"fields": ["username", "password"]}),
         ("Person", {"fields": ["first_name", "last_name", "email"]}),
         ("What the account may do", {"fields": ["role", "sites", "is_active"]}),
+        ("Review page", {"fields": ["hotkeys"]}),
         ("Dates", {"fields": ["last_login", "date_joined"]}),
     ]
     add_fieldsets = [
@@ -115,10 +182,51 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
     ]
     readonly_fields = ["last_login", "date_joined"]
 
+    def user_change_password(
+        self, request: HttpRequest, id: str, form_url: str = ""
+    ) -> HttpResponse:
+        """Let Django set the password of somebody else, and record that it was set."""
+        with transaction.atomic():
+            answer = super().user_change_password(request, id, form_url)
+            changed = User.objects.filter(pk=id).first()
+            if request.method == "POST" and answer.status_code == 302 and changed:
+                _record(request, changed, "password_changed")
+        return answer
+
 
 @admin.register(Site, site=site)
 class SiteAdmin(AdministratorsOnly):
-    list_display = ["code", "name"]
+    form = SiteForm
+    list_display = ["code", "name", "target_cells", "four_eyes", "quality_lock"]
+    fieldsets = [
+        (None, {"fields": ["code", "name", "report_header"]}),
+        ("Counting and signing", {"fields": ["target_cells", "four_eyes", "quality_lock"]}),
+        ("Turn-around", {"fields": ["stat_target_minutes", "routine_target_minutes"]}),
+    ]
+
+
+@admin.register(ReferenceRange, site=site)
+class ReferenceRangeAdmin(Removable):
+    form = ReferenceRangeForm
+    list_display = [
+        "cell_class", "quantity", "sex", "age_from_days", "age_to_days", "low", "high",
+        "critical_low", "critical_high", "site", "source",
+    ]  # fmt: skip
+    list_filter = ["cell_class", "quantity", "sex", "site"]
+    list_select_related = ["site"]
+    fieldsets = [
+        ("Whom it holds for", {"fields": ["site", "sex", ("age_from_days", "age_to_days")]}),
+        ("What", {"fields": [("cell_class", "quantity")]}),
+        ("Limits", {"fields": [("low", "high"), ("critical_low", "critical_high"), "source"]}),
+    ]
+
+
+@admin.register(QueueRule, site=site)
+class QueueRuleAdmin(Removable):
+    form = QueueRuleForm
+    list_display = ["kind", "threshold", "enabled", "site"]
+    list_filter = ["kind", "site"]
+    list_select_related = ["site"]
 
 
 @admin.register(ModelVersion, site=site)
@@ -146,6 +254,34 @@ class AuditEventAdmin(ReadOnly):
     search_fields = ["actor_name", "object_id"]
     ordering = ["-sequence"]
     show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[AuditEvent]":
+        return visible_to(request.user, AuditEvent)
+
+
+@admin.register(Report, site=site)
+class ReportAdmin(ReadOnly):
+    """Who signed what; the content is read on the portal, which records the look."""
+
+    list_display = ["pk", "specimen", "version", "signer_name", "signed_at", "sha256"]
+    list_select_related = ["specimen"]
+    fields = ["specimen", "version", "signer_name", "signed_at", "meaning", "sha256"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Report]":
+        return visible_to(request.user, Report)
+
+
+@admin.register(Review, site=site)
+class ReviewAdmin(ReadOnly):
+    list_display = ["pk", "cell_image", "label", "reviewer", "revision", "created_at"]
+    list_select_related = ["cell_image", "reviewer"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Review]":
+        return visible_to(request.user, Review)
 
 
 @admin.register(Job, site=site)
