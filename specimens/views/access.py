@@ -32,7 +32,7 @@ def for_people(
 def specimen_or_404(user: User, pk: int) -> Specimen:
     specimens = visible_to(user, Specimen)
     return get_object_or_404(
-        specimens.select_related("site", "order__patient", "accessioned_by"), pk=pk
+        specimens.select_related("site", "order__patient", "accessioned_by", "assigned_to"), pk=pk
     )
 
 

@@ -20,7 +20,7 @@ export function startRows() {
   onKey("k", () => step(-1));
   document.getElementById("list")?.addEventListener("click", (event) => {
     const row = event.target.closest("[data-rows] tbody tr");
-    if (!row || event.target.closest("a") || window.getSelection().toString()) return;
+    if (!row || event.target.closest("a, button, form") || window.getSelection().toString()) return;
     row.querySelector(".row-link").click();
   });
 }

@@ -33,7 +33,7 @@ export class Gallery {
     const { name } = this.case.byKey.get(key);
     const count = make("span", { class: "figures" });
     const todo = make("span", { class: "hint" });
-    const heading = make("h3", { id: `group-${key}` }, make("span", { class: "swatch", "aria-hidden": "true" }), `${name} `, count, todo);
+    const heading = make("h3", { id: `group-${key}` }, make("span", { class: "swatch", "aria-hidden": "true" }), `${name} `, count, " ", todo);
     const list = make("ul", { class: "tiles", role: "listbox", "aria-labelledby": `group-${key}`, "aria-multiselectable": "true" });
     const section = make("section", { class: `group class-${key}`, "data-group": key }, heading, list);
     this.lists.set(key, { section, list, count, todo });
@@ -123,7 +123,7 @@ export class Gallery {
   }
 
   measure() {
-    const width = this.host.clientWidth;
+    const width = Math.max(...[...this.lists.values()].map(({ list }) => list.clientWidth), 1);
     this.columns = Math.max(1, Math.floor((width + GAP) / (this.size + GAP)));
   }
 
