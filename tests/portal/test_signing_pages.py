@@ -18,6 +18,7 @@ from specimens.services.review import Decision, add_comment, review_cells
 from tests.counterparts import require
 from tests.factories import Cast
 from tests.portal.conftest import Cells
+from tests.reports import content
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
@@ -68,6 +69,7 @@ def test_the_sheet_signs_and_leads_to_the_report(cast: Cast, as_person: As, case
     assert "As it will be reported" in sheet
     assert "Still missing" not in sheet
     report = _signed(client, case)
+    assert report.content.keys() == content().keys()
     page = client.get(reverse("report", args=[report.pk])).content.decode()
     for text in ("Neutrophil", "50.0", "I approve.", report.sha256, "dm-fnet 1.0"):
         assert text in page

@@ -1,0 +1,253 @@
+"""Every address of the project with every role: the status each of the cast gets.
+
+A new address without a row here fails `test_every_address_has_a_row`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import pytest
+from django.db import transaction
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
+
+from classifier.models import ModelVersion
+from specimens.admin import site as administration
+from specimens.models import SavedView, Specimen, WorkerHeartbeat
+from specimens.selectors.case import case_of
+from specimens.services.review import Decision, review_cells
+from specimens.services.second_read import start_second_read
+from specimens.services.signing import sign_out_report
+from tests.factories import Cast, upload
+from tests.portal.conftest import METADATA, Cells, _plain_static_files  # noqa: F401 - autouse
+
+pytestmark = [pytest.mark.core, pytest.mark.django_db]
+
+WHO: Final = (
+    "anonymous", "technician", "pathologist", "administrator", "integration", "outsider",
+)  # fmt: skip
+PASSWORD: Final = "correct horse"
+OLD: Final = datetime(2020, 1, 1, tzinfo=UTC)  # a worker that is not heard of any more
+EVERYBODY: Final = (200,) * 6
+# Pages: to the login without an account; an account of a system has none; 404 for the outsider.
+ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
+    ("GET", ""): (302, 200, 200, 200, 403, 200),
+    ("GET", "search"): (302, 302, 302, 302, 403, 302),
+    ("GET", "specimens/"): (302, 200, 200, 200, 403, 200),
+    ("GET", "specimens/new"): (302, 200, 200, 403, 403, 200),
+    ("POST", "specimens/new"): (302, 422, 422, 403, 403, 422),
+    ("GET", "specimens/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("GET", "specimens/<int:pk>/live"): (302, 200, 200, 200, 403, 404),
+    ("POST", "specimens/<int:pk>/images"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/requeue"): (302, 302, 302, 302, 403, 404),
+    ("POST", "specimens/<int:pk>/reject"): (302, 302, 302, 403, 403, 404),
+    ("GET", "review/"): (302, 200, 200, 403, 403, 200),
+    ("POST", "hotkeys"): (302, 200, 200, 403, 403, 200),
+    ("GET", "specimens/<int:pk>/review"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/assign"): (302, 302, 302, 403, 403, 404),
+    ("GET", "specimens/<int:pk>/cells.json"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/reviews"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/comments"): (302, 201, 201, 403, 403, 404),
+    ("GET", "specimens/<int:pk>/second-read"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/second-read/start"): (302, 302, 302, 403, 403, 404),
+    # A read is its reader's alone: the pathologist's.
+    ("GET", "specimens/<int:pk>/second-read/cells.json"): (302, 404, 200, 404, 403, 404),
+    ("POST", "specimens/<int:pk>/second-read/labels"): (302, 404, 400, 404, 403, 404),
+    ("POST", "specimens/<int:pk>/second-read/finish"): (302, 404, 302, 404, 403, 404),
+    ("GET", "specimens/<int:pk>/label"): (302, 200, 200, 200, 403, 404),
+    ("GET", "specimens/<int:pk>/sign-out"): (302, 403, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/sign-out"): (302, 403, 422, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/amend"): (302, 403, 422, 403, 403, 404),
+    ("GET", "reports/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("GET", "reports/<int:pk>.pdf"): (302, 200, 200, 200, 403, 404),
+    ("GET", "reports/<int:pk>.csv"): (302, 200, 200, 200, 403, 404),
+    ("GET", "reports/<int:pk>.json"): (302, 200, 200, 200, 403, 404),
+    ("POST", "views"): (302, 302, 302, 302, 403, 302),
+    # A saved view is its owner's alone: the technician's.
+    ("POST", "views/<int:pk>/delete"): (302, 302, 404, 404, 403, 404),
+    ("GET", "audit/"): (302, 403, 403, 200, 403, 403),
+    ("GET", "cells/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("GET", "cells/<int:pk>/image"): (302, 200, 200, 200, 403, 404),
+    ("GET", "cells/<int:pk>/thumbnail"): (302, 200, 200, 200, 403, 404),
+    ("GET", "cells/<int:pk>/explanation"): (302, 200, 200, 200, 403, 404),
+    ("GET", "model/"): (302, 200, 200, 200, 403, 200),
+    ("GET", "login"): (200, 302, 302, 302, 302, 302),
+    ("POST", "logout"): (302,) * 6,
+    ("GET", "password"): (302, 200, 200, 200, 200, 200),
+    ("GET", "password/done"): (302, 200, 200, 200, 200, 200),
+    # REST: 401 without an account, the role decides, 404 for what is not of the own sites.
+    ("POST", "api/predict"): (401, 400, 400, 400, 400, 400),
+    ("POST", "api/predict/"): (401, 400, 400, 400, 400, 400),
+    ("POST", "api/predict_batch"): (401, 400, 400, 400, 400, 400),
+    ("POST", "api/predict_batch/"): (401, 400, 400, 400, 400, 400),
+    ("GET", "api/predictions/<str:identifier>"): (401, 404, 404, 404, 404, 404),
+    ("GET", "api/predictions/<str:identifier>/"): (401, 404, 404, 404, 404, 404),
+    # No worker runs in this test: not healthy, and everybody may know.
+    ("GET", "api/health"): (503,) * 6,
+    ("GET", "api/health/"): (503,) * 6,
+    ("GET", "api/model_info"): (401, 200, 200, 200, 200, 200),
+    ("GET", "api/model_info/"): (401, 200, 200, 200, 200, 200),
+    ("GET", "api/schema/"): EVERYBODY,
+    ("GET", "api/schema"): EVERYBODY,
+    ("GET", "api/docs/"): EVERYBODY,
+    ("GET", "api/docs"): EVERYBODY,
+    ("GET", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 200, 403, 403, 403),
+    ("POST", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 400, 403, 403, 403),
+    ("POST", "api/v1/specimens/<int:pk>/amendments"): (401, 403, 400, 403, 403, 403),
+    ("GET", "api/"): (404,) * 6,
+    # The administration: a login page for who is not one, which refuses who is logged in.
+    ("GET", "admin/login/"): (302, 403, 403, 302, 403, 403),
+    ("GET", "admin/password_change/"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/password_change/done/"): (302, 302, 302, 200, 302, 302),
+    ("POST", "admin/logout/"): (302,) * 6,
+    ("GET", "admin/"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/autocomplete/"): (302, 302, 302, 403, 302, 302),
+    ("GET", "admin/jsi18n/"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/r/<path:content_type_id>/<path:object_id>/"): (302, 302, 302, 404, 302, 302),
+    ("GET", "admin/^(?P<app_label>specimens|classifier)/$"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/(?P<url>.*)$"): (302, 302, 302, 404, 302, 302),
+    ("GET", "admin/specimens/user/<id>/password/"): (302, 302, 302, 200, 302, 302),
+}
+# What an administrator gets at the list, add, history, delete and change page of each model.
+ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
+    "specimens/user": (200, 200, 200, 403, 200),
+    "specimens/site": (200, 200, 200, 403, 200),
+    "specimens/referencerange": (200, 200, 200, 200, 200),
+    "specimens/queuerule": (200, 200, 200, 200, 200),
+    "classifier/modelversion": (200, 403, 200, 403, 200),
+    "specimens/prediction": (200, 403, 200, 403, 200),
+    "specimens/auditevent": (200, 403, 200, 403, 200),
+    "specimens/report": (200, 403, 200, 403, 200),
+    "specimens/review": (200, 403, 200, 403, 200),
+    "specimens/job": (200, 403, 200, 403, 200),
+    "specimens/workerheartbeat": (200, 403, 200, 403, 200),
+}
+_ADMIN_PAGES: Final = (
+    "", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/",
+)  # fmt: skip
+for _model, _statuses in ADMINISTERED.items():
+    for _page, _status in zip(_ADMIN_PAGES, _statuses, strict=True):
+        ROWS["GET", f"admin/{_model}/{_page}"] = (302, 302, 302, _status, 302, 302)
+    # Django's old address of the change page leads on to it.
+    ROWS["GET", f"admin/{_model}/<path:object_id>/"] = (302,) * 6
+
+
+def _routes(patterns: list[Any], prefix: str = "") -> Iterator[str]:
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _routes(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            yield route
+
+
+def test_every_address_has_a_row() -> None:
+    routes = set(_routes(get_resolver().url_patterns))
+    listed = {route for _, route in ROWS}
+    assert routes - listed == set(), "give each new address a row in ROWS"
+    assert listed - routes == set(), "these rows are of addresses that are gone"
+
+
+class World:
+    """One case in review, one signed case, and an object for every kind of address."""
+
+    def __init__(self, cast: Cast, cells: Cells) -> None:
+        cast.site.target_cells = 1
+        cast.site.save()
+        self.case = self._reviewed(cast, cells)
+        self.signed = self._reviewed(cast, cells)
+        self.cell = self.case.cell_images.first()
+        self.report = sign_out_report(
+            actor=cast.pathologist,
+            specimen=self.signed,
+            password=PASSWORD,
+            seen_revision=case_of(Specimen.objects.get(pk=self.signed.pk)).revision,
+        )
+        start_second_read(actor=cast.pathologist, specimen=self.signed)
+        now = timezone.now()
+        WorkerHeartbeat.objects.create(
+            worker="w1", engine="onnx", model_digest="d", started_at=now, seen_at=OLD
+        )
+        self.view = SavedView.objects.create(user=cast.technician, name="x", query="mine=1")
+
+    @staticmethod
+    def _reviewed(cast: Cast, cells: Cells) -> Specimen:
+        case = cast.specimen(state=Specimen.State.PRECLASSIFIED)
+        cell = cells.classified(case)
+        decisions = [Decision(cell.pk, "neutrophil", 0)]
+        review_cells(actor=cast.technician, specimen=case, decisions=decisions)
+        case.refresh_from_db()
+        return case
+
+    def body(self, route: str) -> dict[str, Any]:
+        """What a request must hold for its address to come as far as the guard of the role."""
+        if route.startswith("api/v1"):
+            return {"content_type": "application/json", "data": {}}
+        page = route.rpartition("/")[2]
+        if page == "images":
+            return {"data": {"images": upload(7)}, "headers": {"Accept": "application/json"}}
+        sent: dict[str, Any] = {
+            "hotkeys": {},
+            "comments": {"text": "Seen."},
+            "reviews": {"decisions": [{"cell": self.cell.pk, "label": "blast", "revision": 1}]},
+        }
+        if page in sent:
+            return {"content_type": "application/json", "data": json.dumps(sent[page])}
+        return {}
+
+    def path(self, route: str, model: Any = None) -> str:
+        """Fill a route in with objects that exist."""
+        pk = self.case.pk
+        if "second-read" in route or route.endswith(("/amend", "/amendments")):
+            pk = self.signed.pk
+        for prefix, obj in (
+            ("reports/", self.report),
+            ("cells/", self.cell),
+            ("views/", self.view),
+        ):
+            if route.startswith(prefix):
+                pk = obj.pk
+        first = model._default_manager.order_by("pk").first() if model else None
+        text = route.replace("<int:pk>", str(pk)).replace("<str:identifier>", "no-such")
+        text = text.replace("<path:object_id>", str(first.pk if first else 0))
+        text = text.replace("<path:content_type_id>", "0").replace("<id>", "1")
+        text = re.sub(r"\(\?P<app_label>[^)]*\)", "specimens", text).replace("^", "")
+        return "/" + text.replace("(?P<url>.*)", "nothing").replace("$", "")
+
+
+def _model_of(route: str) -> Any:
+    for model in administration._registry:
+        if route.startswith(f"admin/{model._meta.app_label}/{model._meta.model_name}/"):
+            return model
+    return None
+
+
+@pytest.fixture
+def world(cast: Cast) -> World:
+    version = ModelVersion.objects.create(
+        name="dm-fnet", version="1.0", digest="d" * 64, metadata=METADATA, is_active=True
+    )
+    return World(cast, Cells(version))
+
+
+@pytest.mark.parametrize(("method", "route"), ROWS)
+def test_the_status_of_an_address_for_each_of_the_cast(
+    method: str, route: str, cast: Cast, world: World
+) -> None:
+    path = world.path(route, _model_of(route))
+    if "<id>" in route:
+        path = path.replace("/1/", f"/{cast.technician.pk}/")
+    found = {}
+    for who in WHO:
+        client = Client()
+        if who != "anonymous":
+            client.force_login(getattr(cast, who))
+        with transaction.atomic():  # nobody finds what another has done
+            more = world.body(route) if method == "POST" else {}
+            found[who] = getattr(client, method.lower())(path, **more).status_code
+            transaction.set_rollback(True)
+    assert tuple(found.values()) == ROWS[method, route], found
