@@ -6,7 +6,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
-from specimens.api import signing
+from specimens.api import reviews, signing
 from specimens.api.predict import PredictBatchView, PredictionView, PredictView
 from specimens.api.service import HealthView, ModelInfoView, NothingHereView
 
@@ -30,6 +30,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both("model_info", ModelInfoView),
     *_both("schema/", SpectacularAPIView),
     *_both("docs/", SpectacularSwaggerView, url_name="api_schema"),
-    path("v1/", include(signing.urlpatterns)),
+    path("v1/", include(reviews.urlpatterns + signing.urlpatterns)),
     re_path(r"", NothingHereView.as_view(schema=None)),
 ]

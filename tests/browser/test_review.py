@@ -195,6 +195,7 @@ def test_selecting_and_space(open_case: Opens) -> None:
 
 def test_drag_and_drop_to_another_group(open_case: Opens) -> None:
     page = open_case("R-SMALL")
+    page.set_viewport_size({"width": 1440, "height": 1300})  # nothing has to scroll meanwhile
     tile = page.locator('[data-group="neutrophil"] .cell').nth(2)
     dragged = int(tile.get_attribute("data-id") or 0)
     tile.drag_to(page.locator('[data-group="lymphocyte"] h3'))

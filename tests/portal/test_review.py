@@ -347,3 +347,18 @@ def test_a_cell_another_one_confirms_is_both_peoples(cast: Cast, case: Specimen)
             actor=person, specimen=case, decisions=[Decision(first, "neutrophil", revision)]
         )
     assert Review.objects.filter(cell_image=first).count() == 2
+
+
+def test_the_same_decisions_by_rest(client: Client, cast: Cast, case: Specimen) -> None:
+    first = ids(case)[0]
+    body = {"decisions": [{"cell": first, "label": "blast", "revision": 0}]}
+    answer = post(client, "api_reviews", case, body)
+    assert answer.status_code == 200
+    (cell,) = answer.json()["cells"]
+    assert cell == {"cell": first, "label": "blast", "revision": 1, "reviewer": "technician"}
+    stale = post(client, "api_reviews", case, body)
+    assert (stale.status_code, stale.json()["code"]) == (409, "stale")
+    assert stale.json()["cells"] == [cell]
+    assert post(client, "api_reviews", case, {"decisions": []}).status_code == 400
+    Specimen.objects.filter(pk=case.pk).update(state=Specimen.State.SIGNED_OUT)
+    assert post(client, "api_reviews", case, body).json()["code"] == "conflict"

@@ -103,7 +103,7 @@ class Bench {
 
   /** Cells as the server has them now. What is older than known, or unchanged, is left alone. */
   take(cells) {
-    let changed = false;
+    const changed = new Set();
     for (const fresh of cells) {
       const cell = this.case.cell(fresh.id);
       if (!cell || fresh.revision < cell.revision) continue;
@@ -112,11 +112,10 @@ class Bench {
       if (cell.standsIn === this.case.group(cell.id)) this.gallery.paint(cell.id);
       else this.gallery.place(cell.id);
       this.gallery.head(cell.standsIn);
-      changed = true;
+      changed.add(cell.id);
     }
-    if (!changed) return;
-    this.counts.render();
-    this.detail.render();
+    if (changed.size) this.counts.render();
+    if (changed.has(this.case.cursor) || this.views.pair) this.detail.render();
   }
 
   more(answer) {

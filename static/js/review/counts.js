@@ -1,7 +1,7 @@
 // The running differential beside the gallery. Rows are made once for a class and then changed.
 
 import { differential, hundredths, judge } from "./arithmetic.js";
-import { draw, make, say } from "./make.js";
+import { draw, make, mark, say } from "./make.js";
 
 const LETTERS = { low: "L", high: "H", critical_low: "LL", critical_high: "HH" };
 const WORDS = { low: "low", high: "high", critical_low: "critically low", critical_high: "critically high" };
@@ -56,11 +56,11 @@ export class Counts {
     say(part.count, `${row.count}`);
     say(part.percent, counted ? `${row.percent}\u202f%` : "–");
     say(part.flag, flags.map((flag) => LETTERS[flag]).join(" "));
-    part.flag.title = flags.map((flag) => WORDS[flag]).join(", ");
-    part.flag.className = `flag${flags.some((flag) => flag.startsWith("critical")) ? " critical" : ""}`;
+    mark(part.flag, "title", flags.map((flag) => WORDS[flag]).join(", "));
+    mark(part.flag, "class", `flag${flags.some((flag) => flag.startsWith("critical")) ? " critical" : ""}`);
     const [from, to] = [row.lower * unit, row.upper * unit].map((at) => at.toFixed(1));
-    part.fill.setAttribute("width", counted ? ((row.tenths / 10) * unit).toFixed(1) : "0");
-    part.whisker.setAttribute("d", counted ? `M${from} 3V9M${from} 6H${to}M${to} 3V9` : "");
+    mark(part.fill, "width", counted ? ((row.tenths / 10) * unit).toFixed(1) : "0");
+    mark(part.whisker, "d", counted ? `M${from} 3V9M${from} 6H${to}M${to} 3V9` : "");
     say(part.limits, counted ? `${row.lower.toFixed(1)}–${row.upper.toFixed(1)}` : "");
     say(part.reference, this.reference(row.key, "percent", "ref "));
     say(part.absolute, row.absolute === null ? "" : `${row.absolute} ×10⁹/L${this.reference(row.key, "absolute", " ref ")}`);

@@ -1,6 +1,6 @@
 // The groups and tiles on the page. A tile is made once; afterwards it is moved and touched up.
 
-import { make } from "./make.js";
+import { make, mark, say } from "./make.js";
 
 const SIZE = "wbclab.review.tile";
 const GAP = 8;
@@ -60,16 +60,20 @@ export class Gallery {
     const standing = this.case.byKey.get(this.case.group(id));
     const confidence = certainty(cell.confidence);
     const other = cell.by && cell.wanted === undefined && cell.by.id !== this.case.config.user ? cell.by.initials : "";
-    const differs = cell.proposed !== standing.key && !label ? "" : this.differs(cell, standing.key);
-    tile.className = `cell class-${standing.key}${label ? "" : " unreviewed"}${cell.wanted === undefined ? "" : " unsaved"}${cell.comments.length ? " commented" : ""}${cell.conflict ? " conflict" : ""}`;
-    tile.parts.code.textContent = standing.code + differs;
-    tile.parts.by.textContent = other;
-    tile.parts.certainty.textContent = confidence;
-    tile.setAttribute("aria-label", `${standing.name}, ${confidence}, ${label ? "reviewed" : "unreviewed"}${other ? ` by ${cell.by.name}` : ""}, ${cell.file}`);
+    const { classList } = tile;
+    if (!classList.contains(`class-${standing.key}`)) tile.className = `cell class-${standing.key}`;
+    classList.toggle("unreviewed", !label);
+    classList.toggle("unsaved", cell.wanted !== undefined);
+    classList.toggle("commented", cell.comments.length > 0);
+    classList.toggle("conflict", Boolean(cell.conflict));
+    say(tile.parts.code, standing.code + this.differs(cell, standing.key));
+    say(tile.parts.by, other);
+    say(tile.parts.certainty, confidence);
+    mark(tile, "aria-label", `${standing.name}, ${confidence}, ${label ? "reviewed" : "unreviewed"}${other ? ` by ${cell.by.name}` : ""}, ${cell.file}`);
     tile.hidden = this.case.hidden.has(id);
   }
 
-  /** " ← LYM?": what the model made of a cell that stands elsewhere, or abstained on. */
+  /** " LYM?": what the model made of a cell that stands elsewhere, or abstained on. */
   differs(cell, key) {
     const closest = this.case.byKey.get(cell.closest);
     return closest && closest.key !== key ? ` ${closest.code}?` : "";
@@ -92,9 +96,9 @@ export class Gallery {
     const members = this.case.groups.get(key);
     const shown = this.case.visible(key).length;
     const open = members.reduce((sum, id) => sum + (this.case.label(id) ? 0 : 1), 0);
-    count.textContent = shown === members.length ? `${members.length}` : `${shown} of ${members.length}`;
-    if (key === "unidentified") todo.textContent = "a person gives each of them a class";
-    else todo.textContent = open ? `${open} unreviewed` : members.length ? "all reviewed" : "";
+    say(count, shown === members.length ? `${members.length}` : `${shown} of ${members.length}`);
+    if (key === "unidentified") say(todo, "a person gives each of them a class");
+    else say(todo, open ? `${open} unreviewed` : members.length ? "all reviewed" : "");
     list.hidden = shown === 0;
     const isReported = this.case.byKey.get(key).predicted;
     section.classList.toggle("empty-group", shown === 0 && (!isReported || this.case.hidden.size > 0));
