@@ -25,7 +25,7 @@ from specimens.workflow import NotAllowedInState
 
 class DecisionForm(serializers.Serializer[Any]):
     cell = serializers.IntegerField(help_text="Number of a cell image of the case.")
-    label = serializers.ChoiceField(
+    label = serializers.ChoiceField(  # type: ignore[assignment] # Field's own attribute label
         choices=list(CLASS_BY_KEY), allow_blank=True, help_text="Empty: take the label back."
     )
     revision = serializers.IntegerField(help_text="Of the cell when it was looked at; 0 at first.")
@@ -37,7 +37,7 @@ class ReviewsForm(serializers.Serializer[Any]):
 
 class LabelledCell(serializers.Serializer[Any]):
     cell = serializers.IntegerField()
-    label = serializers.CharField(allow_blank=True)
+    label = serializers.CharField(allow_blank=True)  # type: ignore[assignment] # as above
     revision = serializers.IntegerField()
     reviewer = serializers.CharField(allow_blank=True, help_text="Empty: taken back.")
 

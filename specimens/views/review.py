@@ -122,7 +122,8 @@ def assign(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     """Take the case, hand it to the person named in `to`, or release it (`to` empty)."""
     found = specimen_or_404(user, pk)
     wanted = request.POST.get("to", "")
-    to = User.objects.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+    # Of the site only: who works elsewhere is nobody this person need hear of.
+    to = found.site.users.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
     try:
         if wanted and to is None:
             raise ValidationError("Choose who gets the case.")

@@ -180,7 +180,7 @@ def test_selecting_and_space(open_case: Opens) -> None:
     ]
     press("a")
     expect(page.locator('[data-group="atypical_lymphocyte"] .cell')).to_have_count(3)
-    assert page.locator(".cell.cursor").get_attribute("data-id") not in map(str, chosen)
+    assert cursor(page) not in chosen
     before = cursor(page)
     press("Space")
     assert cursor(page) != before
