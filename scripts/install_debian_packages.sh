@@ -11,6 +11,8 @@ wanted=(
     redis-server:redis-server
     chromium:chromium
     pdftotext:poppler-utils
+    dmtxread:dmtx-utils
+    zbarimg:zbar-tools
     img2dcm:dcmtk
 )
 
