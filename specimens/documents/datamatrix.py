@@ -32,7 +32,7 @@ class DataMatrix(ECC200DataMatrix):
         self.row_usable_modules = self.col_usable_modules = size[0] - 2
         self.x = self.y = 0
         self.validate()
-        self.encode()
+        self.encode()  # type: ignore[no-untyped-call]
 
     def _encode_c40(self, value: str) -> list[int]:
         """Encode in ASCII: two digits share a codeword, which suits accession numbers better."""

@@ -52,7 +52,7 @@ class NumberedCanvas(Canvas):
     def showPage(self) -> None:  # noqa: N802 - reportlab's name
         """Keep the finished page instead of writing it out."""
         self._held.append(dict(self.__dict__))
-        self._startPage()
+        self._startPage()  # type: ignore[attr-defined]
 
     def save(self) -> None:
         """Write all pages with their numbers."""
@@ -61,7 +61,7 @@ class NumberedCanvas(Canvas):
             self.__dict__.update(page)
             self.setFont(REGULAR, 7)
             self.setFillColor(INK)
-            right = self._pagesize[0] - 16 * mm
+            right = self._pagesize[0] - 16 * mm  # type: ignore[attr-defined]
             self.drawRightString(right, 10 * mm, f"Page {number} of {len(held)}")
             super().showPage()
         super().save()

@@ -94,7 +94,7 @@ def _head(sheet: Sheet) -> list[Flowable]:
 def _notices(sheet: Sheet, width: float) -> list[Flowable]:
     """What must be read before the numbers: superseded, amended, synthetic."""
     style = styles()
-    boxes = []
+    boxes: list[list[Flowable]] = []
     if newer := sheet.superseded_by:
         text = f"Superseded by version {newer.version}, signed by {newer.signer}."
         boxes.append([Paragraph(f"<b>{escape(text)} Do not use this version.</b>", style["text"])])

@@ -22,7 +22,8 @@ def differential_table(sheet: Sheet, width: float) -> Flowable:
     absolutes = sheet.has_absolutes
     widths = [10 * mm, 13 * mm, 9 * mm, 21 * mm, 17 * mm, _BAR_WIDTH + 3 * mm]
     widths += [15 * mm, 9 * mm, 19 * mm] if absolutes else []
-    cells = [_headings(absolutes), *[_cells(row, absolutes) for row in sheet.rows]]
+    cells: list[list[Any]] = [_headings(absolutes)]
+    cells += [_cells(row, absolutes) for row in sheet.rows]
     cells.append(_total(sheet, absolutes))
     table = Table(cells, colWidths=[width - sum(widths), *widths], repeatRows=1)
     table.setStyle(TableStyle(_STYLE))
@@ -91,12 +92,10 @@ def _total(sheet: Sheet, absolutes: bool) -> list[Flowable | str]:
 def _bar(row: SheetRow) -> Drawing:
     drawing = Drawing(_BAR_WIDTH + 2 * mm, _BAR_HEIGHT)
     left, middle = 2 * mm, _BAR_HEIGHT / 2
-    drawing.add(
-        Rect(left, 0, _BAR_WIDTH, _BAR_HEIGHT, fillColor=_TRACK, strokeColor=None, strokeWidth=0)
-    )
-    drawing.add(
-        Rect(left, 1, row.bar * _BAR_WIDTH, _BAR_HEIGHT - 2, fillColor=_FILL, strokeColor=None)
-    )
+    for y, width, colour in ((0, _BAR_WIDTH, _TRACK), (1, row.bar * _BAR_WIDTH, _FILL)):
+        bar = Rect(left, y, width, _BAR_HEIGHT - 2 * y)
+        bar.fillColor, bar.strokeColor = colour, None
+        drawing.add(bar)
     start, end = (left + share * _BAR_WIDTH for share in (row.whisker_from, row.whisker_to))
     drawing.add(Line(start, middle, end, middle, strokeColor=INK, strokeWidth=0.6))
     for x in (start, end):

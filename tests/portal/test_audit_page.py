@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.core, pytest.mark.django_db]
 As = Callable[[User], Client]
 
 
-def _shown(client: Client, **query: object) -> list[int]:
+def _shown(client: Client, **query: str | int) -> list[int]:
     response = client.get(reverse("audit"), query)
     assert response.status_code == 200
     return [event.sequence for event, _ in response.context["events"]]

@@ -161,7 +161,7 @@ class World:
         cast.site.save()
         self.case = self._reviewed(cast, cells)
         self.signed = self._reviewed(cast, cells)
-        self.cell = self.case.cell_images.first()
+        self.cell = self.case.cell_images.get()
         self.report = sign_out_report(
             actor=cast.pathologist,
             specimen=self.signed,

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from rest_framework.response import Response
 from rest_framework.test import APIClient
 
 from classifier.models import ModelVersion
@@ -41,7 +40,7 @@ def _label(actor: User, case: Specimen, **changes: str) -> None:
     review_cells(actor=actor, specimen=case, decisions=decisions)
 
 
-def _client(user: User) -> APIClient:
+def _client(user: User) -> Any:
     client = APIClient()
     client.force_authenticate(user)
     return client
@@ -51,11 +50,10 @@ def _path(case: Specimen, what: str = "sign-out") -> str:
     return f"/api/v1/specimens/{case.pk}/{what}"
 
 
-def _sign(user: User, case: Specimen, **values: Any) -> Response:
+def _sign(user: User, case: Specimen, **values: Any) -> Any:
     seen = case_of(Specimen.objects.get(pk=case.pk)).revision
     body = {"password": PASSWORD, "seen_revision": seen} | values
-    answer: Response = _client(user).post(_path(case), body, format="json")
-    return answer
+    return _client(user).post(_path(case), body, format="json")
 
 
 def test_the_gate_is_told_and_the_case_signed(cast: Cast, case: Specimen) -> None:

@@ -48,7 +48,7 @@ def _without_the_trigger() -> Iterator[None]:
             )
 
 
-def _sql(statement: str, *values: object) -> None:
+def _sql(statement: str, *values: str | int) -> None:
     with _without_the_trigger(), connection.cursor() as cursor:
         cursor.execute(statement, values)
 

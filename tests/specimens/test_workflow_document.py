@@ -34,8 +34,10 @@ def test_the_states_are_those_of_the_code() -> None:
 
 
 def test_the_obstacles_are_those_of_the_gate() -> None:
-    everything = {"unfinished": 1, "failed": 1, "unreviewed": 1, "unidentified": 1}
-    closed = CaseFacts(**everything, quality_lock="x", signer_alone=True, four_eyes=True)
+    closed = CaseFacts(
+        unfinished=1, failed=1, unreviewed=1, unidentified=1,
+        quality_lock="x", signer_alone=True, four_eyes=True,
+    )  # fmt: skip
     found = [*sign_obstacles(closed), *sign_obstacles(CaseFacts(counted=1))]
     documented = {code: can == "yes" for code, _, can in _table("The sign gate")}
     assert documented == {one.code: one.bypassable for one in found}

@@ -300,7 +300,7 @@ class Laboratory(RuleBasedStateMachine):
 
 
 def test_random_people_cannot_break_the_rules(db: None) -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Laboratory,
         settings=settings(
             max_examples=20,
