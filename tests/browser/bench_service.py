@@ -30,6 +30,7 @@ PEOPLE = [
     ("technician", "technician", "Tess", "Nichols"),
     ("pathologist", "pathologist", "Paula", "Thorne"),
     ("second", "pathologist", "Samuel", "Okafor"),
+    ("administrator", "administrator", "Ada", "Lind"),
 ]
 MIX = {"Neutrophil": 116, "Lymphocyte": 56, "Monocyte": 14, "Eosinophil": 9, "Basophil": 2}
 CASES = [
@@ -95,7 +96,7 @@ def fill() -> dict[str, int]:
     from django.utils import timezone
 
     from classifier.models import ModelVersion
-    from specimens.models import Order, Patient, Site, Specimen, User
+    from specimens.models import Order, Patient, Site, Specimen, User, WorkerHeartbeat
     from specimens.services.review_queue import refresh_flags
 
     call_command("migrate", interactive=False, verbosity=0)
@@ -109,6 +110,11 @@ def fill() -> dict[str, int]:
     version = ModelVersion.objects.create(
         name="dm-fnet", version="1.0", digest="d" * 64, is_active=True,
         metadata={"abstain": {"confidence_threshold": 0.8}, "ood": {"threshold": 1.3}},
+    )  # fmt: skip
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(  # of the hour to come: nobody needs to start a worker
+        worker="drawn", engine="none", model_digest="d" * 64, started_at=now,
+        seen_at=now + timedelta(hours=1),
     )  # fmt: skip
     pictures = _pictures()
     technician = User.objects.get(username="technician")

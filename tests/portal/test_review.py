@@ -1,7 +1,9 @@
 """The review page and the calls behind it: who may, what is refused, what comes back."""
 
 import json
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from classifier.classes import ALL_CLASSES
 from specimens.models import AuditEvent, CellImage, Comment, Review, SecondRead, Specimen, User
 from specimens.services.review import Decision, review_cells
 from tests.factories import Cast
@@ -372,3 +375,21 @@ def test_the_same_decisions_by_rest(client: Client, cast: Cast, case: Specimen) 
     assert post(client, "api_reviews", case, {"decisions": []}).status_code == 400
     Specimen.objects.filter(pk=case.pk).update(state=Specimen.State.SIGNED_OUT)
     assert post(client, "api_reviews", case, body).json()["code"] == "conflict"
+
+
+@pytest.mark.parametrize("name", ["review", "review_queue", "second_read"])
+def test_the_pages_need_nothing_the_policy_forbids(
+    client: Client, case: Specimen, name: str
+) -> None:
+    path = reverse(name, args=[] if name == "review_queue" else [case.pk])
+    content = client.get(path).content.decode()
+    assert not re.search(r"\s(?:style|on\w+)\s*=|<style|javascript:", content)
+    assert not re.search(r"<script(?![^>]*\bsrc=)", content)
+    found = re.findall(r'\sid="([^"]+)"', content)
+    assert len(found) == len(set(found))
+
+
+def test_the_style_sheet_has_the_colours_of_every_class() -> None:
+    styles = (Path(__file__).parents[2] / "static/css/wbclab.css").read_text()
+    for cell_class in ALL_CLASSES:
+        assert f".class-{cell_class.key} {{ --class: {cell_class.colour}; }}" in styles

@@ -118,7 +118,9 @@ class Bench {
     if (changed.has(this.case.cursor) || this.views.pair) this.detail.render();
   }
 
+  /** Images came in, or were classified anew. */
   more(answer) {
+    this.take(answer.cells);
     for (const cell of answer.cells) {
       if (this.case.cells.has(cell.id)) continue;
       this.case.cells.set(cell.id, cell);

@@ -44,7 +44,10 @@ export class Counts {
     const bar = draw("svg", { class: `bar class-${key}`, viewBox: "0 0 200 12", preserveAspectRatio: "none", "aria-hidden": "true" },
       draw("rect", { class: "bar-track", width: "200", height: "12" }), part.fill, part.whisker);
     part.below = make("tr", { class: "below" }, make("td", { colspan: "4" }, bar, make("div", { class: "below-line" }, part.limits, part.reference, part.absolute)));
-    this.body.append(part.element, part.below);
+    const { order } = this.case;
+    const following = order.slice(order.indexOf(key) + 1).find((other) => this.rows.has(other));
+    const next = following ? this.rows.get(following).element : null;
+    for (const element of [part.element, part.below]) this.body.insertBefore(element, next);
     this.rows.set(key, part);
     return part;
   }
@@ -63,7 +66,9 @@ export class Counts {
     mark(part.whisker, "d", counted ? `M${from} 3V9M${from} 6H${to}M${to} 3V9` : "");
     say(part.limits, counted ? `${row.lower.toFixed(1)}–${row.upper.toFixed(1)}` : "");
     say(part.reference, this.reference(row.key, "percent", "ref "));
-    say(part.absolute, row.absolute === null ? "" : `${row.absolute} ×10⁹/L${this.reference(row.key, "absolute", " ref ")}`);
+    const reference = this.reference(row.key, "absolute", " ref ");
+    say(part.absolute, row.absolute === null ? "" : `${row.absolute} ×10⁹/L${reference}`);
+    part.absolute.classList.toggle("ranged", reference !== "");
   }
 
   /** What is out of range of per cent and 10^9/L; the same flag twice is said once. */

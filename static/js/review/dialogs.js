@@ -15,8 +15,8 @@ export class Hotkeys {
 
   legend() {
     // The keys of the five that the model predicts stand beside their counts.
-    const lines = this.movable.map(({ key, name, hotkey }) =>
-      make("div", { class: `class-${key}` }, make("dt", {}, make("kbd", {}, hotkey)), make("dd", {}, make("span", { class: "swatch", "aria-hidden": "true" }), name)));
+    const lines = this.movable.map(({ name, code, hotkey }) =>
+      make("div", { title: `${name} (${code})` }, make("dt", {}, make("kbd", {}, hotkey)), make("dd", {}, name)));
     get("legend").replaceChildren(...lines);
   }
 
