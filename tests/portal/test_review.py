@@ -1,10 +1,6 @@
 """The review page and the calls behind it: who may, what is refused, what comes back."""
 
-import json
-import re
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from django.db import connection
@@ -12,11 +8,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from classifier.classes import ALL_CLASSES
-from specimens.models import AuditEvent, CellImage, Comment, Review, SecondRead, Specimen, User
+from specimens.models import AuditEvent, CellImage, Comment, Review, Specimen, User
 from specimens.services.review import Decision, review_cells
 from tests.factories import Cast
 from tests.portal.conftest import Cells
+from tests.portal.reviewing import cells_of, decide, ids, post, preclassified_case
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
@@ -25,39 +21,12 @@ As = Callable[[User], Client]
 
 @pytest.fixture
 def case(cast: Cast, cells: Cells) -> Specimen:
-    """A preclassified case: two neutrophils, a lymphocyte, and a cell the model abstained on."""
-    specimen = cast.specimen(state=Specimen.State.PRECLASSIFIED, wbc_count="7.20")
-    cells.classified(specimen, "Neutrophil", 0.97)
-    cells.classified(specimen, "Neutrophil", 0.88)
-    cells.classified(specimen, "Lymphocyte", 0.93)
-    cells.classified(specimen, "Monocyte", 0.55, reasons=("low_confidence",))
-    return specimen
+    return preclassified_case(cast, cells)
 
 
 @pytest.fixture
 def client(cast: Cast, as_person: As) -> Client:
     return as_person(cast.technician)
-
-
-def post(client: Client, name: str, case: Specimen, body: object) -> Any:
-    text = body if isinstance(body, str) else json.dumps(body)
-    return client.post(reverse(name, args=[case.pk]), text, content_type="application/json")
-
-
-def decide(client: Client, case: Specimen, *decisions: tuple[int, str, int]) -> Any:
-    names = ("cell", "label", "revision")
-    body = {"decisions": [dict(zip(names, one, strict=True)) for one in decisions]}
-    return post(client, "bench_reviews", case, body)
-
-
-def cells_of(client: Client, case: Specimen, since: str | None = None) -> dict[str, Any]:
-    query = {"since": since} if since is not None else {}
-    answer: dict[str, Any] = client.get(reverse("bench_cells", args=[case.pk]), query).json()
-    return answer
-
-
-def ids(case: Specimen) -> list[int]:
-    return list(case.cell_images.order_by("pk").values_list("pk", flat=True))
 
 
 def test_the_page_carries_what_the_bench_needs(client: Client, case: Specimen) -> None:
@@ -224,33 +193,6 @@ def test_failed_images_are_counted_and_not_shown(
     assert (answer["failed"], len(answer["cells"])) == (1, 4)
 
 
-def test_comments_on_cell_and_case(client: Client, cast: Cast, case: Specimen) -> None:
-    first = ids(case)[0]
-    answer = post(client, "bench_comments", case, {"cell": first, "text": " Auer rod? "})
-    assert answer.status_code == 201
-    assert (answer.json()["text"], answer.json()["on_report"]) == ("Auer rod?", False)
-    post(client, "bench_comments", case, {"text": "Repeat in 3 days.", "on_report": True})
-    comment = Comment.objects.get(cell_image__isnull=True)
-    assert (comment.on_report, comment.author) == (True, cast.technician)
-    assert len(cells_of(client, case)["comments"]) == 1
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"text": ""},
-        {"text": 1},
-        {"text": "x", "cell": 10**9},
-        {"text": "x", "cell": "1"},
-        "[]",
-    ],
-)
-def test_a_comment_that_is_none_is_refused(client: Client, case: Specimen, body: object) -> None:
-    assert post(client, "bench_comments", case, body).status_code == 400
-    assert not Comment.objects.exists()
-
-
 def test_the_number_of_queries_does_not_grow_with_the_cells(
     client: Client, cast: Cast, cells: Cells, case: Specimen
 ) -> None:
@@ -287,65 +229,6 @@ def test_the_number_of_queries_does_not_grow_with_the_cells(
     assert many == few
 
 
-def test_who_reads_blinded_is_kept_out(cast: Cast, as_person: As, case: Specimen) -> None:
-    client = as_person(cast.pathologist)
-    SecondRead.objects.create(specimen=case, reader=cast.pathologist)
-    response = client.get(reverse("review", args=[case.pk]))
-    assert response["Location"] == reverse("second_read", args=[case.pk])
-    assert client.get(reverse("bench_cells", args=[case.pk])).status_code == 409
-    assert decide(client, case, (ids(case)[0], "blast", 0)).status_code == 409
-    assert not Review.objects.exists()
-
-
-def test_taking_handing_over_and_releasing(
-    cast: Cast, as_person: As, client: Client, case: Specimen
-) -> None:
-    path = reverse("assign", args=[case.pk])
-
-    def assigned(to: object, **more: str) -> Any:
-        response = client.post(path, {"to": to, **more})
-        case.refresh_from_db()
-        return response
-
-    assert assigned(cast.technician.pk)["Location"] == reverse("review", args=[case.pk])
-    assert case.assigned_to == cast.technician
-    assert assigned(cast.pathologist.pk, next="/review/?mine=1")["Location"] == "/review/?mine=1"
-    assert case.assigned_to == cast.pathologist
-    for nobody in (cast.outsider.pk, cast.administrator.pk, 10**9, "x"):
-        assigned(nobody)
-        assert case.assigned_to == cast.pathologist
-    assert assigned("", next="https://evil.example")["Location"].startswith("/specimens/")
-    assert not Specimen.objects.filter(assigned_to__isnull=False).exists()
-    assert AuditEvent.objects.filter(action="case.assigned").count() == 3
-
-
-def test_hotkeys_are_kept_and_checked(cast: Cast, client: Client) -> None:
-    def save(keys: object) -> Any:
-        return client.post(reverse("hotkeys"), json.dumps(keys), content_type="application/json")
-
-    answer = save({"blast": "k", "band_neutrophil": "d"})
-    assert {c["key"]: c["hotkey"] for c in answer.json()["classes"]}["blast"] == "k"
-    cast.technician.refresh_from_db()
-    assert cast.technician.hotkeys == {"blast": "k"}
-    refused: list[object] = [
-        {"blast": "n"},  # of a class the model predicts
-        {"blast": "u"},  # of the page
-        {"blast": "d"},  # of another class
-        {"blast": "kk"},
-        {"blast": 7},
-        {"blast": "K"},
-        {"neutrophil": "k"},
-        {"dragon": "k"},
-        [],
-    ]
-    for wrong in refused:
-        answer = save(wrong)
-        assert answer.status_code == 400, wrong
-        assert answer.json()["message"]
-    cast.technician.refresh_from_db()
-    assert cast.technician.hotkeys == {"blast": "k"}
-
-
 def test_reviews_need_the_token_of_the_form(cast: Cast, case: Specimen) -> None:
     strict = Client(enforce_csrf_checks=True)
     strict.force_login(cast.technician)
@@ -360,36 +243,3 @@ def test_a_cell_another_one_confirms_is_both_peoples(cast: Cast, case: Specimen)
             actor=person, specimen=case, decisions=[Decision(first, "neutrophil", revision)]
         )
     assert Review.objects.filter(cell_image=first).count() == 2
-
-
-def test_the_same_decisions_by_rest(client: Client, cast: Cast, case: Specimen) -> None:
-    first = ids(case)[0]
-    body = {"decisions": [{"cell": first, "label": "blast", "revision": 0}]}
-    answer = post(client, "api_reviews", case, body)
-    assert answer.status_code == 200
-    (cell,) = answer.json()["cells"]
-    assert cell == {"cell": first, "label": "blast", "revision": 1, "reviewer": "technician"}
-    stale = post(client, "api_reviews", case, body)
-    assert (stale.status_code, stale.json()["code"]) == (409, "stale")
-    assert stale.json()["cells"] == [cell]
-    assert post(client, "api_reviews", case, {"decisions": []}).status_code == 400
-    Specimen.objects.filter(pk=case.pk).update(state=Specimen.State.SIGNED_OUT)
-    assert post(client, "api_reviews", case, body).json()["code"] == "conflict"
-
-
-@pytest.mark.parametrize("name", ["review", "review_queue", "second_read"])
-def test_the_pages_need_nothing_the_policy_forbids(
-    client: Client, case: Specimen, name: str
-) -> None:
-    path = reverse(name, args=[] if name == "review_queue" else [case.pk])
-    content = client.get(path).content.decode()
-    assert not re.search(r"\s(?:style|on\w+)\s*=|<style|javascript:", content)
-    assert not re.search(r"<script(?![^>]*\bsrc=)", content)
-    found = re.findall(r'\sid="([^"]+)"', content)
-    assert len(found) == len(set(found))
-
-
-def test_the_style_sheet_has_the_colours_of_every_class() -> None:
-    styles = (Path(__file__).parents[2] / "static/css/wbclab.css").read_text()
-    for cell_class in ALL_CLASSES:
-        assert f".class-{cell_class.key} {{ --class: {cell_class.colour}; }}" in styles
