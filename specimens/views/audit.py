@@ -57,14 +57,14 @@ def readable(event: AuditEvent) -> list[tuple[str, str]]:
 
 
 def _words(value: Any) -> str:
+    if value in (None, "", [], {}):
+        return "–"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_words(part)}" for name, part in value.items())
     if isinstance(value, list):
         shown = [_words(part) for part in value[:20]]
         more = [f"and {len(value) - 20} more"] if len(value) > 20 else []
         return "; ".join(shown + more)
-    if value is None or value == "":
-        return "–"
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 
