@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from classifier.classes import ALL_CLASSES, REPORTING_ORDER
 from classifier.models import ModelVersion
 from specimens.differential import Row
 from specimens.models import CellImage, Prediction, Specimen, User
@@ -12,6 +13,7 @@ from specimens.selectors.case import Case, JudgedValue, age_on_collection
 
 FORMAT: Final = 1
 PICTURES: Final = 8
+ARTEFACT: Final = "artefact"
 LIMITATION: Final = (
     "Image-based differential, pre-classified by a model and verified by a person. For research "
     "and assistance; it does not replace the laboratory's validated methods."
@@ -135,21 +137,31 @@ def _comments(specimen: Specimen) -> list[dict[str, Any]]:
 
 
 def _pictures(case: Case) -> list[dict[str, Any]]:
-    """Cells with a comment for the report first, then one or two of each class, eight at most."""
-    commented = list(
+    """Cells with a comment for the report, then one of each class, the rarest first, then a second.
+
+    So that a single blast among two hundred cells is shown.
+    """
+    commented = set(
         case.specimen.comments.filter(on_report=True, cell_image__isnull=False).values_list(
             "cell_image_id", flat=True
         )
     )
-    chosen = {cell.pk: cell.counts_as for cell in case.cells if cell.pk in commented}
-    per_class: dict[str, int] = {}
-    for cell in case.cells:
-        per_class[cell.counts_as] = per_class.get(cell.counts_as, 0) + 1
-        if per_class[cell.counts_as] <= 2 and cell.counts_as != "artefact":
-            chosen.setdefault(cell.pk, cell.counts_as)
-    pks = list(chosen)[:PICTURES]
-    digests = dict(CellImage.objects.filter(pk__in=pks).values_list("pk", "sha256"))
-    return [{"cell": pk, "label": chosen[pk], "sha256": digests[pk]} for pk in pks]
+    of_class: dict[str, list[int]] = {}
+    for cell in sorted(case.cells, key=lambda cell: cell.pk not in commented):
+        if cell.counts_as != ARTEFACT or cell.pk in commented:
+            of_class.setdefault(cell.counts_as, []).append(cell.pk)
+    rarest_first = sorted(of_class.values(), key=len)
+    chosen = [pk for pks in rarest_first for pk in pks if pk in commented]
+    for position in range(2):
+        chosen += [pks[position] for pks in rarest_first if len(pks) > position]
+    shown = set(list(dict.fromkeys(chosen))[:PICTURES])
+    digests = dict(CellImage.objects.filter(pk__in=shown).values_list("pk", "sha256"))
+    order = [cell_class.key for cell_class in (*REPORTING_ORDER, *ALL_CLASSES)]
+    return [
+        {"cell": cell.pk, "label": cell.counts_as, "sha256": digests[cell.pk]}
+        for cell in sorted(case.cells, key=lambda cell: order.index(cell.counts_as))
+        if cell.pk in shown
+    ]
 
 
 def _models(specimen: Specimen) -> list[dict[str, str]]:

@@ -240,3 +240,21 @@ def test_a_label_carries_the_number_twice(cast: Cast, as_person: As, case: Speci
     assert AuditEvent.objects.filter(action="specimen.viewed", specimen=case).count() == 1
     page = as_person(cast.technician).get(reverse("specimen", args=[case.pk])).content.decode()
     assert reverse("label", args=[case.pk]) in page
+
+
+def test_the_rarest_class_is_among_the_pictures(
+    cast: Cast, as_person: As, cells: Cells, case: Specimen
+) -> None:
+    for name in ["Neutrophil"] * 6 + ["Lymphocyte", "Eosinophil", "Basophil", "Eosinophil"]:
+        cells.classified(case, name)
+    last = cells.classified(case)
+    _label(cast.technician, case)
+    decision = Decision(last.pk, "blast", 1)
+    review_cells(actor=cast.technician, specimen=case, decisions=[decision])
+    report = _signed(as_person(cast.pathologist), case, **{"told-blast": "Dr Ward"})
+    labels = [picture["label"] for picture in report.content["pictures"]]
+    assert len(labels) == 8
+    assert labels[0] == "neutrophil"
+    assert set(labels) == {
+        "neutrophil", "lymphocyte", "monocyte", "eosinophil", "basophil", "blast"
+    }  # fmt: skip
