@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from classifier.imaging import bmp, dicom, gif, jpeg, png, tiff
+from classifier.imaging import bmp, dicom_header, gif, jpeg, png, tiff
 from classifier.imaging.refusal import MAX_BYTES, MAX_SIDE, MIN_SIDE, ImageRefused
 from classifier.imaging.source import Source
 
@@ -54,7 +54,7 @@ _FORMATS = (
     _Format("TIFF", "image/tiff", "tif", _starts_with(*tiff.MAGICS), tiff.read_size),
     _Format("GIF", "image/gif", "gif", _starts_with(*gif.MAGICS), gif.read_size),
     # Before BMP: a preamble may hold anything, also the two letters of a bitmap.
-    _Format("DICOM", "application/dicom", "dcm", dicom.is_dicom, dicom.read_size),
+    _Format("DICOM", "application/dicom", "dcm", dicom_header.is_dicom, dicom_header.read_size),
     _Format("BMP", "image/bmp", "bmp", _starts_with(bmp.MAGIC), bmp.read_size),
 )
 

@@ -15,6 +15,8 @@ from pydicom.uid import (
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGExtended12Bit,
     JPEGLSLossless,
@@ -235,12 +237,26 @@ def test_a_jpeg_2000_code_stream_of_another_size(tmp_path: Path) -> None:
     assert refused_by_the_decoder(lying, tmp_path).code == "damaged"
 
 
-def test_a_preamble_without_anything_is_damaged() -> None:
-    assert refused(b"\x00" * 128 + b"DICM").code == "unsupported_transfer_syntax"
-    assert refused(b"\x00" * 128 + b"DICM" + b"\xff" * 400).code in (
-        "damaged",
-        "unsupported_transfer_syntax",
-    )
+def test_a_preamble_without_anything_behind_it() -> None:
+    assert refused(b"\x00" * 128 + b"DICM").code == "truncated"
+    assert refused(b"\x00" * 128 + b"DICM" + b"\xff" * 400).code == "unsupported_transfer_syntax"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("undefined_length", [True, False])
+def test_sequences_in_front_of_the_pixels_are_stepped_over(
+    syntax: str, undefined_length: bool, tmp_path: Path
+) -> None:
+    inner = pydicom.Dataset()
+    inner.Rows, inner.SOPClassUID = 7, "1.2.3"
+    inner.is_undefined_length_sequence_item = undefined_length
+    middle = pydicom.Dataset()
+    middle.SpecimenPreparationSequence = [inner, inner]
+    middle["SpecimenPreparationSequence"].is_undefined_length = undefined_length
+    dataset = files.dicom_of(CELL, syntax)
+    dataset.ReferencedImageSequence = [middle, middle]
+    dataset["ReferencedImageSequence"].is_undefined_length = undefined_length
+    np.testing.assert_array_equal(read(files.dicom_bytes(dataset), tmp_path), CELL)
 
 
 def test_deeply_nested_sequences_are_refused(tmp_path: Path) -> None:
