@@ -102,7 +102,7 @@ def _inspect(source: Source, filename: str) -> ImageHeader:
             width, height = known.read_size(source)
             check_size(width, height)
             return ImageHeader(known.name, known.media_type, width, height, known.extension)
-    raise ImageRefused("not_an_image", f"{filename[:100] or 'The file'} is {_describe(source)}.")
+    raise ImageRefused("not_an_image", f"{_printable(filename)} is {_describe(source)}.")
 
 
 def check_size(width: int, height: int) -> None:
@@ -115,6 +115,12 @@ def check_size(width: int, height: int) -> None:
         raise ImageRefused("too_small", f"The image has {width}x{height} pixels.")
     if max(width, height) > MAX_SIDE:
         raise ImageRefused("too_many_pixels", f"The image has {width}x{height} pixels.")
+
+
+def _printable(filename: str) -> str:
+    """The name for the answer: of bounded length, without control and undecodable characters."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in filename[:100])
+    return shown or "The file"
 
 
 def _describe(source: Source) -> str:
