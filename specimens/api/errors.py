@@ -138,7 +138,7 @@ def as_api_error(exc: BaseException | None) -> ApiError:
 
 
 def _of_database(exc: BaseException) -> ApiError:
-    logger.error("the database cannot be used", exc_info=exc)
+    logger.error("the database cannot be used: %s", exc)
     if any(text in str(exc) for text in ("disk is full", "No space left")):
         text = "The disk of the database is full; nothing was accepted. Tell an administrator."
         return ApiError(status.HTTP_507_INSUFFICIENT_STORAGE, "storage_unavailable", text)

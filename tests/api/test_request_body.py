@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from wbclab.asgi import body_limit
-from wbclab.request_body import PATIENCE_BYTES, BoundedBody
+from wbclab.request_body import PATIENCE_BYTES, BoundedBody, body_limit
 
 pytestmark = pytest.mark.core
 

@@ -1,6 +1,7 @@
 """Health, model_info, and what is said where there is nothing or where something broke."""
 
 import logging
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,17 @@ from specimens.selectors import health
 from specimens.selectors.health import silence_limit
 from specimens.services.errors import QueueFull
 from tests.api.client import Api, body_of
-from tests.counterparts import Redis
 from tests.factories import picture
 from tests.processes import free_port
 from tests.service import skip_without_model
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
+
+
+@pytest.fixture(autouse=True)
+def _embedded(settings: Any) -> None:
+    """As in the embedded mode, whatever servers the test run itself has."""
+    settings.REDIS_URL = ""
 
 
 @pytest.fixture
@@ -64,6 +70,12 @@ class TestHealth:
 
     def test_a_fresh_installation(self, db: None) -> None:
         assert _ill_parts(Api()) == {"model", "worker"}
+
+    def test_a_monitor_does_not_fill_the_log(
+        self, db: None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        Api().get("/api/health")
+        assert not caplog.records
 
     def test_a_worker_that_fell_silent(self, well: WorkerHeartbeat) -> None:
         well.seen_at = timezone.now() - silence_limit() - timedelta(seconds=1)
@@ -124,11 +136,10 @@ class TestHealth:
         assert _ill_parts(Api()) == {"broker"}
 
     @pytest.mark.redis
-    def test_a_broker_that_answers(
-        self, well: WorkerHeartbeat, settings: Any, redis: Redis
-    ) -> None:
-        settings.REDIS_URL = redis.url
+    def test_a_broker_that_answers(self, well: WorkerHeartbeat, settings: Any) -> None:
+        settings.REDIS_URL = os.environ["WBCLAB_REDIS_URL"]
         assert _ill_parts(Api()) == set()
+        assert "broker" in body_of(Api().get("/api/health"))["parts"]
 
     def test_it_asks_the_database_little(
         self, well: WorkerHeartbeat, django_assert_max_num_queries: Any
