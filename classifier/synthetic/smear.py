@@ -170,7 +170,7 @@ def _through_lens(
     # A box of this radius has a standard deviation of 1.6 pixels.
     hazy = np.asarray(blue.filter(ImageFilter.BoxBlur(2.3)), dtype=np.float32)
     level = np.asarray(green, dtype=np.float32)
-    noise = np.float32(0.075) - level * np.float32(0.066 / 230)
+    noise = np.float32(0.088) - level * np.float32(0.079 / 230)
     hazy = hazy + _grain(rng, hazy.shape) * noise + np.float32(0.5)
     blue = Image.fromarray(np.clip(hazy, 0, 255, out=hazy).astype(np.uint8))
     return Image.merge("RGB", (red, green, blue))

@@ -28,7 +28,7 @@ def middle(image: Image.Image) -> Pixels:
 
 def measure(kind: str) -> dict[str, float]:
     """Means over a few cells: dark area, coarse granule redness, cytoplasm blueness."""
-    cells = [middle(draw_cell(kind, seed)) for seed in range(6)]
+    cells = [middle(draw_cell(kind, seed)) for seed in range(4)]
     dark = [cell[:, 1] < 90 for cell in cells]
     red = [
         (cell[:, 0] - cell[:, 1] > 55) & (cell[:, 0] > 150) & (cell[:, 1] < 140) for cell in cells
@@ -77,7 +77,7 @@ def test_dark_area_tells_the_other_three_apart(measured: dict[str, dict[str, flo
 
 def test_monocyte_is_the_largest_and_lymphocyte_the_smallest() -> None:
     def mean_width(kind: str) -> float:
-        boxes = [draw_field(seed, 400, 400, [kind])[1][0] for seed in range(6)]
+        boxes = [draw_field(seed, 400, 400, [kind])[1][0] for seed in range(4)]
         return float(np.mean([right - left for _, left, _, right, _ in boxes]))
 
     widths = {kind: mean_width(kind) for kind in CELL_CLASSES}
