@@ -150,7 +150,8 @@ def develop(rng: np.random.Generator, canvas: Canvas) -> Image.Image:
     lit = canvas * (gain * strength)
     lit += as_planes(BACKGROUND) * gain * (1 - strength)
     lit *= light
-    lit += _grain(rng, lit.shape) * np.float32(0.014)
+    # Half a level more, because the conversion to whole numbers cuts off.
+    lit += _grain(rng, lit.shape) * np.float32(0.014) + np.float32(0.5)
     np.clip(lit, 0, 255, out=lit)
     planes = [Image.fromarray(plane) for plane in lit.astype(np.uint8)]
     if grey:

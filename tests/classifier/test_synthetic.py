@@ -113,6 +113,8 @@ def test_other_bad_arguments_are_refused() -> None:
         draw_cell("Basophil", 1, size=8)
     with pytest.raises(ValueError, match="count of Basophil must not be negative, got -2"):
         draw_cells(1, {"Basophil": -2})
+    with pytest.raises(ValueError, match="size must be at least 16 pixels, got 0"):
+        draw_field(1, 640, 0, [])
 
 
 def test_more_cells_leave_the_first_ones_as_they_were() -> None:
