@@ -49,7 +49,7 @@ REFUSAL_STATUS: Final[Mapping[str, int]] = {
 _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("not_authenticated", 'This call needs a token: "Authorization: Token <token>".'),
     403: ("not_allowed", "Your account is not allowed to do this."),
-    404: ("not_found", "There is nothing at this address. docs: /api/docs/"),
+    404: ("not_found", "There is nothing at this address; /api/docs/ lists what there is."),
 }
 
 
