@@ -25,10 +25,11 @@ class ResumeError(Exception):
 
 def save_state(folder: Path, model: Model, epochs_done: int) -> None:
     """Write all variables of the model and its optimiser; a crash leaves the previous state."""
-    arrays = {f"{i}": np.asarray(v) for i, v in enumerate(_values(model))}
+    arrays: dict[str, Any] = {f"{i}": value for i, value in enumerate(_values(model))}
+    arrays["epochs_done"] = np.array(epochs_done)
     temporary = folder / f"{STATE_FILE}.part"
     with temporary.open("wb") as file:
-        np.savez(file, epochs_done=np.array(epochs_done), **arrays)
+        np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / STATE_FILE)

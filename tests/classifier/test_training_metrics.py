@@ -112,7 +112,7 @@ def test_thresholds_give_up_the_intended_share() -> None:
     logits = 3.0 * np.eye(5)[labels] + random.normal(0, 1, (1000, 5))
     known = {"embedding": random.normal(0, 1, (1000, 8)) + labels[:, None], "labels": labels}
     decision = fit_decision(known, {**known, "logits": logits}, 5)
-    foreign = decision.ood_scores(known["embedding"]) > decision.ood_threshold
+    foreign = decision.ood_scores(known["embedding"].astype(np.float64)) > decision.ood_threshold
     confidence = softmax(logits, decision.temperature).max(axis=1)
     assert foreign.mean() == pytest.approx(0.01, abs=0.002)
     assert (confidence < decision.confidence_threshold).mean() == pytest.approx(0.015, abs=0.002)

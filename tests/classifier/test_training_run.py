@@ -98,11 +98,12 @@ def test_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
     assert len(read_curves(tmp_path / "cut")) == 2
 
     begun: list[int] = []
-    monkeypatch.setattr(
-        EpochKeeper,
-        "on_epoch_begin",
-        lambda self, epoch, logs=None: (begun.append(epoch), original(self, epoch, logs))[1],
-    )
+
+    def note(self: EpochKeeper, epoch: int, logs: Any = None) -> None:
+        begun.append(epoch)
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(EpochKeeper, "on_epoch_begin", note)
     resumed = train(configuration, cells, tmp_path / "cut", verbose=False)
     assert begun == [2]
     first, second = _tiny_network(), _tiny_network()
