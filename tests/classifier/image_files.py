@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -105,10 +106,10 @@ def tiff_16_bit_rgb() -> bytes:
     return head + pixels + struct.pack("<H", len(fields)) + directory + b"\x00" * 4
 
 
-def dicom_of(pixels: np.ndarray[Any, Any], syntax: str = ExplicitVRLittleEndian) -> FileDataset:
+def dicom_of(pixels: np.ndarray[Any, Any], syntax: UID = ExplicitVRLittleEndian) -> FileDataset:
     """An uncompressed Secondary Capture object of RGB pixels (rows, columns, 3)."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SECONDARY_CAPTURE
+    meta.MediaStorageSOPClassUID = UID(SECONDARY_CAPTURE)
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["wbclab tests"])
     meta.TransferSyntaxUID = syntax
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\x00" * 128)

@@ -44,7 +44,11 @@ def outputs(
         embedding = np.eye(1, 256).repeat(count, axis=0)
     if explanation is None:
         explanation = np.zeros((count, 16, 16))
-    return RawOutputs(np.array(logits, np.float32), np.float32(embedding), np.float32(explanation))
+    return RawOutputs(
+        np.array(logits, np.float32),
+        np.asarray(embedding, np.float32),
+        np.asarray(explanation, np.float32),
+    )
 
 
 def decided(raw: RawOutputs, **changes: Any) -> CellPrediction:

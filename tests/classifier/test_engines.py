@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from django.conf import settings
 
@@ -43,7 +44,7 @@ def noise() -> ImageArray:
     return generator.integers(0, 256, (MAX_BATCH + 5, 128, 128, 3), dtype=np.uint8)
 
 
-def probabilities(predictions: Sequence[CellPrediction]) -> np.ndarray:  # type: ignore[type-arg]
+def probabilities(predictions: Sequence[CellPrediction]) -> npt.NDArray[np.float64]:
     return np.array([prediction.probabilities for prediction in predictions])
 
 

@@ -13,6 +13,7 @@ import pydicom
 import pytest
 from pydicom.uid import (
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -245,7 +246,7 @@ def test_a_preamble_without_anything_behind_it() -> None:
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
 @pytest.mark.parametrize("undefined_length", [True, False])
 def test_sequences_in_front_of_the_pixels_are_stepped_over(
-    syntax: str, undefined_length: bool, tmp_path: Path
+    syntax: UID, undefined_length: bool, tmp_path: Path
 ) -> None:
     inner = pydicom.Dataset()
     inner.Rows, inner.SOPClassUID = 7, "1.2.3"
