@@ -1,7 +1,6 @@
 """What the page tests share: clients of the cast, and cells in every state."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,16 +21,6 @@ METADATA = {
     "metrics": {"pbc_val": {"accuracy": 0.9932, "images": 1028}},
     "data": [{"name": "PBC", "licence": "CC BY 4.0"}],
 }
-
-
-@pytest.fixture(autouse=True)
-def _plain_static_files(settings: Any, tmp_path: Path) -> None:
-    """Pages name their static files without a manifest, which only collectstatic writes."""
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir()
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }
 
 
 @pytest.fixture

@@ -53,8 +53,9 @@ def test_it_records_what_was_typed(cast: Cast, as_person: As) -> None:
 @pytest.mark.parametrize(
     ("field", "wrong", "said"),
     [
-        ("identifier", "", "This field is required."),
-        ("family_name", "", "This field is required."),
+        ("identifier", "", "Scan or type the patient number."),
+        ("family_name", "", "Type the family name."),
+        ("accession_number", "", "Scan or type a number"),
         ("accession_number", "26 1122", "Use letters, digits and . _ / - only"),
         ("birth_date", "2999-01-01", "This day is in the future."),
         ("birth_date", "yesterday", "Enter a valid date."),
