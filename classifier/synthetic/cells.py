@@ -177,7 +177,7 @@ def paint_lymphocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radiu
     tone = smooth_noise(rng, grid.shape, 2.6) * 0.4 + smooth_noise(rng, grid.shape, 6.0) * 0.4
     tone += uniform(rng, -0.6, 0.8)
     tone -= np.clip(3.0 - cell * 0.75, 0.0, 3.0)
-    stain = drifted(rng, palette.LYMPHOCYTE_CYTOPLASM, 7)
+    stain = drifted(rng, palette.LYMPHOCYTE_CYTOPLASM, 5)
     blend(pixels, ramp(cell, 2.4), stained(tone, stain))
     # Dense chromatin: faint clumps, few clearings, darker towards the membrane.
     clumps = smooth_noise(rng, grid.shape, 9.0) * 0.35 + smooth_noise(rng, grid.shape, 2.0) * 0.5
@@ -199,7 +199,7 @@ def paint_monocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
     cell += smooth_noise(rng, grid.shape, 3.4) * uniform(rng, 0.1, 0.9)
     cell += smooth_noise(rng, grid.shape, 13.0) * uniform(rng, 0.4, 2.0)
     tone = smooth_noise(rng, grid.shape, 2.6) * 0.55 + smooth_noise(rng, grid.shape, 8.0) * 0.6
-    stain = drifted(rng, palette.MONOCYTE_CYTOPLASM, 7)
+    stain = drifted(rng, palette.MONOCYTE_CYTOPLASM, 5)
     blend(pixels, ramp(cell, 3.6), stained(tone, stain))
     if rng.random() < 0.75:
         holes, _ = granules(rng, grid.shape, 14, (2.0, 8.0), uniform(rng, 0.2, 0.8))
