@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.imaging import protocol
 from classifier.imaging.decode import PreparedImage, prepare_file
 from classifier.imaging.pool import DecoderPool, DecoderPoolError
 from classifier.imaging.refusal import ImageRefused
@@ -124,9 +125,7 @@ def test_a_decoder_killed_while_idle_is_not_noticed(cell: Path, pool: DecoderPoo
     assert [code_of(a) for a in pool.prepare([(cell, None)] * 8)] == ["prepared"] * 8
 
 
-def test_a_decoder_killed_at_work_gets_one_more_chance(
-    cell: Path, stuck: Path, pool: DecoderPool
-) -> None:
+def test_a_decoder_killed_at_work_gets_one_more_chance(cell: Path, stuck: Path) -> None:
     # The kernel or an operator may have meant another process; twice is no accident.
     patient = DecoderPool(2, timeout_s=20)
     with patient:
@@ -190,6 +189,48 @@ def test_an_interrupted_call_leaves_no_answer_behind(
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert [code_of(a) for a in pool.prepare([(cell, None)] * 4)] == ["prepared"] * 4
+
+
+def test_a_process_is_renewed_now_and_then(
+    cell: Path, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifier.imaging.pool._MAX_SERVED", 3)
+    before = set(pool.pids)
+    assert [code_of(a) for a in pool.prepare([(cell, None)] * 12)] == ["prepared"] * 12
+    assert not before & set(pool.pids)
+
+
+def test_a_decoder_that_talks_nonsense_is_not_believed(
+    cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "impostor"
+    impostor.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        "os.write(int(sys.argv[3]), b'\\xff' * 8)\ntime.sleep(30)\n"
+    )
+    impostor.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(impostor))
+    with DecoderPool(1) as pool:
+        assert [code_of(answer) for answer in pool.prepare([(cell, None)])] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"P",
+        b"P" + b"\x00" * 100,
+        b"X",
+        b"X5",
+        b"X[1]",
+        b'X["fine", "It is."]',
+        b"Rest",
+        b'X{"a": 1}',
+    ],
+)
+def test_an_answer_no_decoder_gives_is_refused(body: bytes) -> None:
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_answer(body)
 
 
 def test_decoders_that_cannot_start_are_reported(
