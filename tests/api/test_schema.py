@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,15 @@ def test_the_document_and_its_page_are_served() -> None:
 def test_the_page_loads_nothing_from_elsewhere() -> None:
     page = Client().get("/api/docs/").content.decode()
     assert not re.findall(r"(?:src|href)=\"(?:https?:)?//[^\"]*", page)
+
+
+def test_the_documentation_names_each_call_and_each_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    for _, path, operation in CALLS:
+        assert path.replace("{identifier}", "<id>") in text
+        for status, response in operation["responses"].items():
+            for example in response["content"]["application/json"]["examples"].values():
+                code = example["value"].get("code", status)
+                assert code in text, (path, status, code)
+    for code in REFUSAL_STATUS:
+        assert f"`{code}`" in text
