@@ -1,11 +1,15 @@
 """`manage.py classify`: files, folders and whatever else is named."""
 
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,7 +123,9 @@ def test_a_missing_model_is_said_in_one_line(folder: Path, settings: Any, tmp_pa
     assert "There is no model" in message
 
 
-def run(*arguments: str, home: Path, **options: Any) -> "subprocess.CompletedProcess[bytes]":
+def run(
+    *arguments: str, home: Path, stderr: int = subprocess.PIPE
+) -> "subprocess.CompletedProcess[bytes]":
     """The command as a person starts it, in a place without a database."""
     environment = os.environ | {
         "WBCLAB_HOME": str(home),
@@ -129,11 +135,23 @@ def run(*arguments: str, home: Path, **options: Any) -> "subprocess.CompletedPro
         [sys.executable, "manage.py", "classify", *arguments],
         cwd=ROOT,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
         check=False,
         timeout=120,
-        **options,
     )
+
+
+def test_a_progress_bar_on_a_terminal_only(folder: Path, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    # A new terminal has no columns, which leaves no room for a bar.
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 25, 80, 0, 0))
+    result = run(str(folder / "b.png"), "--format", "csv", home=tmp_path, stderr=theirs)
+    os.close(theirs)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    assert b"1/1" in shown
+    assert len(result.stdout.splitlines()) == 2
 
 
 def test_it_needs_no_database_and_ends_with_an_exit_code(folder: Path, tmp_path: Path) -> None:
