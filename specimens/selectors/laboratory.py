@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 from typing import Final, NamedTuple
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from classifier.models import ModelVersion
@@ -75,9 +75,3 @@ def queue_depth(user: User) -> QueueDepth:
         done_today=Count("pk", filter=Q(state=Job.State.DONE) & today),
     )
     return QueueDepth(**found)
-
-
-def model_usage() -> dict[int, int]:
-    """Predictions by model version id."""
-    rows = ModelVersion.objects.annotate(made=Count("predictions"), last=Max("predictions__pk"))
-    return {row.pk: row.made for row in rows}

@@ -93,5 +93,5 @@ export function startFrame() {
   startKeys();
   startButtons();
   startTheme();
-  document.querySelector("[data-focus-first]")?.focus();
+  document.querySelector("[aria-invalid='true'], [data-focus-first]")?.focus();
 }

@@ -162,6 +162,8 @@ async function bring(form, chosen, batches) {
   const files = chosen.filter((file) => !isLitter(file));
   const litter = chosen.length - files.length;
   if (files.length === 0) return;
+  // What was said before is done now.
+  document.querySelector(".messages")?.remove();
   const folder = files[0].webkitRelativePath?.split("/")[0];
   const noun = files.length === 1 ? "1 file" : `${files.length} files`;
   const batch = new Batch(files, folder ? `${folder}: ${noun}` : noun);

@@ -77,9 +77,9 @@ def _held(page: Page) -> Iterator[None]:
     held: list[Route] = []
     page.route("**/live*", lambda route: held.append(route))
     yield
-    page.unroute("**/live*")
     for route in held:
         route.continue_()
+    page.unroute("**/live*")
 
 
 def _look_at_the_gallery(page: Page) -> None:
@@ -204,10 +204,14 @@ def test_what_is_wrong_stands_beside_its_field(technician: Page, watch: Watch) -
     page.get_by_role("button", name="Accession").click()
     expect(page.get_by_text("Type the family name.")).to_be_visible()
     expect(page.locator("#id_identifier")).to_have_value("P-same")
-    page.locator("#id_family_name").fill("Somebody Else")
-    page.get_by_role("button", name="Accession").click()
+    expect(page.locator("#id_family_name")).to_be_focused()
+    page.keyboard.type("Somebody Else")
+    page.keyboard.press("Enter")
     expect(page.get_by_text("belongs to another record")).to_be_visible()
     expect(page.get_by_role("cell", name="Novak")).to_be_visible()
+    # Enter in a field sends the form as it is: it never agrees to the other record.
+    page.locator("#id_family_name").press("Enter")
+    expect(page.get_by_role("cell", name="Somebody Else")).to_be_visible()
     page.get_by_role("button", name="use the registered data").click()
     page.wait_for_url(SPECIMEN)
     expect(page.locator(".case-strip")).to_contain_text("Novak, Petr")

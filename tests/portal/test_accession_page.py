@@ -102,7 +102,9 @@ def test_a_patient_number_of_somebody_else_is_a_choice(cast: Cast, as_person: As
     assert "Skłodowska" in content
     assert 'value="Curie"' in content
     assert not Specimen.objects.exists()
-    response = client.post(reverse("accession"), _typed(cast) | {"use_registered": "1"})
+    other = _typed(cast) | {"use_registered": "4712"}
+    assert _send(client, other)[0] == 409
+    response = client.post(reverse("accession"), _typed(cast) | {"use_registered": "4711"})
     assert response.status_code == 302
     assert Specimen.objects.get().order.patient.family_name == "Skłodowska"
     assert Patient.objects.get().given_name == "Maria"
