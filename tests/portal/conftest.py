@@ -18,8 +18,16 @@ METADATA = {
     "abstain": {"confidence_threshold": 0.8},
     "ood": {"threshold": 1.3},
     "temperature": 1.21,
-    "metrics": {"pbc_val": {"accuracy": 0.9932, "images": 1028}},
-    "data": [{"name": "PBC", "licence": "CC BY 4.0"}],
+    "metrics": {
+        "pbc/val": {
+            "n": 1028,
+            "accuracy": {"value": 0.9932, "n": 1028, "interval_95": [0.986, 0.9971]},
+            "cohen_kappa": 0.9912,
+            "confusion_matrix": [[1]],
+        }
+    },
+    "limitations": ["Trained on one laboratory."],
+    "data": [{"name": "PBC", "licence": "CC BY 4.0", "images": 7186, "doi": "10.1/x"}],
 }
 
 
