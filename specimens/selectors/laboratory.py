@@ -1,7 +1,7 @@
 """Smaller reads of the portal: accession numbers, registered patients, the course of a specimen."""
 
 from datetime import date, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
@@ -9,9 +9,6 @@ from django.utils import timezone
 from classifier.models import ModelVersion
 from specimens.models import AuditEvent, Job, Patient, Site, Specimen, User, WorkerHeartbeat
 from specimens.permissions import visible_to
-
-# Three missed heartbeats; less would cry over a slow disk.
-WORKER_SILENCE: Final = timedelta(seconds=15)
 
 
 class QueueDepth(NamedTuple):

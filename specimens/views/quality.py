@@ -8,7 +8,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from specimens.models import User
-from specimens.selectors.laboratory import WORKER_SILENCE, active_model, queue_depth, workers
+from specimens.selectors.health import silence_limit
+from specimens.selectors.laboratory import active_model, queue_depth, workers
 from specimens.templatetags.portal import percent
 from specimens.views.access import for_people
 
@@ -33,7 +34,7 @@ def model_page(request: HttpRequest, user: User) -> HttpResponse:
         "metadata": version.metadata if version else {},
         "metrics": metric_tables(version.metadata.get("metrics", {})) if version else [],
         "sources": data_sources(version.metadata) if version else [],
-        "workers": [(w, now - w.seen_at <= WORKER_SILENCE) for w in workers()],
+        "workers": [(w, now - w.seen_at <= silence_limit()) for w in workers()],
         "queue": queue_depth(user),
         "here": "quality",
     }

@@ -1,7 +1,6 @@
 """The cast's tokens, and a real worker in the process of the test."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,6 @@ from specimens.services.classification import ClassificationWorker
 from tests.api.client import Api, token_of
 from tests.factories import Cast
 from tests.service import skip_without_model
-
-
-@pytest.fixture(autouse=True)
-def _static_folder(settings: Any, tmp_path: Path) -> None:
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir()
 
 
 @pytest.fixture

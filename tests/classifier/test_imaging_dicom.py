@@ -1,7 +1,6 @@
 """DICOM objects: every accepted transfer syntax, and everything that is refused."""
 
 import io
-import shutil
 import subprocess
 import zlib
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from classifier.imaging.decode import decode
 from classifier.imaging.intake import inspect
 from classifier.imaging.refusal import ImageRefused
 from tests.classifier import image_files as files
+from tests.counterparts import require
 
 CELL = np.asarray(files.draw_cell())
 
@@ -115,8 +115,7 @@ def test_palette_colour(tmp_path: Path) -> None:
     [("dcmcjpeg", ["+eb"]), ("dcmcrle", []), ("dcmcjpls", [])],
 )
 def test_what_dcmtk_compresses(tool: str, options: list[str], tmp_path: Path) -> None:
-    if shutil.which(tool) is None:
-        pytest.skip("dcmtk is not installed")
+    require(tool)
     source, target = tmp_path / "source.dcm", tmp_path / "target.dcm"
     source.write_bytes(files.dicom_bytes(files.dicom_of(CELL)))
     subprocess.run([tool, *options, source, target], check=True, timeout=30)
@@ -124,8 +123,7 @@ def test_what_dcmtk_compresses(tool: str, options: list[str], tmp_path: Path) ->
 
 
 def test_a_jpeg_wrapped_by_dcmtk(tmp_path: Path) -> None:
-    if shutil.which("img2dcm") is None:
-        pytest.skip("dcmtk is not installed")
+    require("img2dcm")
     picture, target = tmp_path / "cell.jpg", tmp_path / "target.dcm"
     picture.write_bytes(files.encode(files.draw_cell(), "JPEG", quality=95))
     subprocess.run(["img2dcm", "--vl-photo", picture, target], check=True, timeout=30)
