@@ -170,6 +170,9 @@ def test_standard_sets_compare_foreign_cells(cells: Path, release: Path, tmp_pat
     scores = report["out_of_distribution_auroc"]["pbc_other/val"]["ood_score"]
     assert set(scores) == {"all", "platelet"}
     assert "accuracy" not in report["sets"]["pbc_other/val"]
+    tables = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert "| Basophil | " in tables
+    assert "platelet | none of the five; abstained on" in tables
 
 
 def test_commands_name_what_is_missing(release: Path, tmp_path: Path) -> None:
