@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    with DecoderPool(2, timeout_s=1.5) as pool:
+    with DecoderPool(2, timeout_s=3) as pool:
         # Both are up, so that a timeout in a test is that of its image.
         while not all(decoder.ready for decoder in pool._decoders):
             pool.prepare([(Path("nowhere"), None)] * 4)
@@ -148,7 +148,7 @@ def test_a_decoder_that_crashes_refuses_the_image_at_once(
 def test_a_memory_bomb_meets_the_limit(cell: Path, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(files.encode(files.draw_cell(4096, 4096), "PNG"))
-    with DecoderPool(1, memory_limit_bytes=48 * 1024**2) as small:
+    with DecoderPool(1, memory_limit_bytes=48 * 1024**2, timeout_s=60) as small:
         answers = small.prepare([(cell, None), (bomb, None), (cell, None)])
     assert [code_of(answer) for answer in answers] == ["prepared", "decode_memory", "prepared"]
 
@@ -156,21 +156,22 @@ def test_a_memory_bomb_meets_the_limit(cell: Path, tmp_path: Path) -> None:
 def test_the_largest_image_fits_the_default_limit(tmp_path: Path) -> None:
     largest = tmp_path / "largest.png"
     largest.write_bytes(files.encode(files.draw_cell(4096, 4096).convert("RGBA"), "PNG"))
-    with DecoderPool(1) as pool:
+    with DecoderPool(1, timeout_s=60) as pool:
         assert code_of(pool.prepare([(largest, tmp_path / "small.jpg")])[0]) == "prepared"
 
 
-def test_the_memory_of_the_caller_stays_bounded(tmp_path: Path, pool: DecoderPool) -> None:
+def test_the_memory_of_the_caller_stays_bounded(tmp_path: Path) -> None:
     largest = tmp_path / "largest.png"
     largest.write_bytes(files.encode(files.draw_cell(3000, 3000), "PNG"))
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(files.lying_png())
-    tracemalloc.start()
-    try:
-        answers = pool.prepare([(largest, None), (bomb, None)] * 2)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with DecoderPool(1, timeout_s=60) as pool:
+        tracemalloc.start()
+        try:
+            answers = pool.prepare([(largest, None), (bomb, None)] * 2)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert code_of(answers[0]) == "prepared"
     assert peak < 4 * 1024**2
 
