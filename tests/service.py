@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from classifier.artifact import ModelArtifactError
 from tests.processes import (
     descendants,
     die_with_parent,
@@ -87,18 +84,6 @@ def health(url: str) -> dict[str, Any] | None:
             return answer
     except OSError:
         return None
-
-
-def skip_without_model() -> None:
-    """Skip the test where no model is shipped with this checkout."""
-    from django.conf import settings
-
-    from classifier.artifact import ModelArtifact
-
-    try:
-        ModelArtifact.load(settings.MODEL_DIR)
-    except ModelArtifactError as error:
-        pytest.skip(f"there is no model to run: {error}")
 
 
 @contextmanager

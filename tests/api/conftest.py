@@ -9,7 +9,6 @@ from specimens.services import doorbell
 from specimens.services.classification import ClassificationWorker
 from tests.api.client import Api, token_of
 from tests.factories import Cast
-from tests.service import skip_without_model
 
 
 @pytest.fixture
@@ -29,7 +28,6 @@ def worker(
     transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ClassificationWorker]:
     """A real worker with the shipped model; a ring makes it drain the queue before it returns."""
-    skip_without_model()
     settings.DECODER_PROCESSES = 1
     settings.ENGINE_THREADS = 1
     settings.BATCH_SIZE = 4

@@ -15,7 +15,7 @@ from tests.api.client import check_body, operation
 from tests.api.pictures import HOSTILE, damaged_png, image, too_large
 from tests.factories import picture
 from tests.processes import wait_until
-from tests.service import Service, health, running_service, skip_without_model
+from tests.service import Service, health, running_service
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,6 @@ GROWTH = {"web": 100 * MEBIBYTE, "worker": 150 * MEBIBYTE, "decoder": 400 * MEBI
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all tests of this module; it has to survive each of them."""
-    skip_without_model()
     home = tmp_path_factory.mktemp("service")
     with running_service(home, WBCLAB_PREDICT_WAIT_SECONDS="60") as service:
         yield service

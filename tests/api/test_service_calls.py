@@ -23,7 +23,6 @@ from specimens.services.errors import QueueFull
 from tests.api.client import Api, body_of
 from tests.factories import picture
 from tests.processes import free_port
-from tests.service import skip_without_model
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
@@ -155,7 +154,6 @@ class TestModelInfo:
     """What the active version's metadata says."""
 
     def test_the_shipped_model(self, api: Api, settings: Any) -> None:
-        skip_without_model()
         artifact = ModelArtifact.load(settings.MODEL_DIR)
         version = register_model_version(artifact)
         body = body_of(api.get("/api/model_info"))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.factories import picture
 from tests.processes import descendants, kill_all, wait_until
-from tests.service import Service, running_service, skip_without_model
+from tests.service import Service, running_service
 
 pytestmark = [pytest.mark.core, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -57,7 +57,6 @@ def _holding(service: Service) -> bool:
 
 
 def test_what_was_accepted_is_classified_once(tmp_path: Path) -> None:
-    skip_without_model()
     settings = {
         "WBCLAB_LEASE_SECONDS": "2",
         "WBCLAB_SWEEP_SECONDS": "0.5",
