@@ -95,6 +95,6 @@ def write_curves(folder: Path, rows: list[dict[str, float]]) -> None:
     """Write the learning curves, one row per epoch."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / CURVES_FILE).open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, names)
+        writer = csv.DictWriter(lines, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
