@@ -1,12 +1,9 @@
 """Accessioning: one form, and a clear choice where a patient number is already somebody's."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from specimens.forms import AccessionForm
@@ -26,9 +23,7 @@ def accession(request: HttpRequest, user: User) -> HttpResponse:
     require(user, Action.ACCESSION)
     sites = list(visible_to(user, Site))
     if request.method == "GET":
-        initial: dict[str, Any] = {"collected_at": timezone.localtime()}
-        if sites:
-            initial["accession_number"] = next_accession_number(sites[0])
+        initial = {"accession_number": next_accession_number(sites[0])} if sites else {}
         return _page(request, AccessionForm(initial=initial, sites=sites))
     form = AccessionForm(request.POST, sites=sites)
     if not form.is_valid():

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -209,7 +210,12 @@ def pictures() -> Iterator[list[Path]]:
 def accession(page: Page, **typed: Any) -> str:
     """Accession a specimen on the page; return its number."""
     page.goto("/specimens/new")
-    values = {"identifier": f"P-{os.urandom(4).hex()}", "family_name": "Lindqvist"} | typed
+    collected = datetime.now(UTC) - timedelta(minutes=40)
+    values = {
+        "identifier": f"P-{os.urandom(4).hex()}",
+        "family_name": "Lindqvist",
+        "collected_at": f"{collected:%Y-%m-%dT%H:%M}",
+    } | typed
     priority = values.pop("priority", "Routine")
     for name, value in values.items():
         control = page.locator(f"#id_{name}")

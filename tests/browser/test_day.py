@@ -51,7 +51,7 @@ def _bring(page: Page, pictures: list[Path], tmp_path: Path) -> None:
     note.write_text("Not a picture.")
     cut.write_bytes(pictures[0].read_bytes()[:6000])
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("a")
+        page.get_by_role("button", name="Add images").click()
     chooser.value.set_files([*pictures, note, cut])
     batch = page.locator(".batch")
     expect(batch.locator(".batch-title")).to_have_text("52 files")

@@ -1,7 +1,9 @@
 """Ways in that go wrong or come in heaps: folders, drops, lost answers, broken pictures."""
 
+import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Page, Route, expect
@@ -88,6 +90,30 @@ def test_an_ended_session_is_said_and_not_retried(technician: Page, watch: Watch
     files: Any = [{"name": "a.png", "mimeType": "image/png", "buffer": picture(4100)}]
     technician.locator("#files").set_input_files(files)
     expect(technician.locator(".batch-lines .lost")).to_contain_text("The session has ended.")
+
+
+def test_an_ended_session_leads_to_the_login_and_back(technician: Page) -> None:
+    accession(technician)
+    address = technician.url
+    technician.context.clear_cookies(name="sessionid")
+    files: Any = [{"name": "a.png", "mimeType": "image/png", "buffer": picture(4200)}]
+    technician.locator("#files").set_input_files(files)
+    technician.wait_for_url(re.compile(r"/login\?next=/specimens/\d+$"))
+    assert technician.url.endswith(urlsplit(address).path)
+
+
+def test_a_specimen_is_rejected_only_with_a_reason(technician: Page) -> None:
+    accession(technician)
+    sheet = technician.locator("dialog#reject")
+    technician.get_by_role("button", name="Reject").click()
+    sheet.get_by_role("button", name="Keep it").click()
+    technician.get_by_role("button", name="Reject").click()
+    sheet.get_by_role("button", name="Reject the specimen").click()
+    expect(sheet).to_be_visible()
+    sheet.get_by_label("Reason").fill("Clotted")
+    sheet.get_by_role("button", name="Reject the specimen").click()
+    expect(technician.get_by_text("Rejected: Clotted").first).to_be_visible()
+    expect(technician.locator("#drop")).to_have_count(0)
 
 
 def test_a_picture_that_cannot_be_decoded_fails_visibly_and_can_be_requeued(
