@@ -73,11 +73,13 @@ class ClassificationWorker:
         """Work until nothing is due; return how many jobs ended."""
         ended = 0
         while True:
+            # The fresh ones are answered before anything else is asked of the database.
             fresh = claim_jobs(worker=self.name, limit=settings.BATCH_SIZE)
+            ended += self._run(fresh)
             retried = claim_jobs(worker=self.name, limit=1, retries=True)
+            ended += self._run(retried)
             if not fresh.jobs and not retried.jobs:
                 return ended
-            ended += self._run(fresh) + self._run(retried)
 
     def _run(self, claim: Claim) -> int:
         if not claim.jobs:
