@@ -124,7 +124,8 @@ class ClassificationWorker:
     def _prediction(
         self, job: Job, image: PreparedImage, result: CellPrediction, milliseconds: float
     ) -> Prediction:
-        if job.cell_image.width is None:  # a DICOM file says its size only when it is decoded
+        if (job.cell_image.width, job.cell_image.height) != (image.width, image.height):
+            # A DICOM file says its size only when decoded; an EXIF rotation exchanges the sides.
             CellImage.objects.filter(pk=job.cell_image_id).update(
                 width=image.width, height=image.height
             )
