@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifier.classes import ALL_CLASSES, REPORTING_ORDER
-from specimens.differential import clopper_pearson, differential, percentages
+from classifier.intervals import clopper_pearson
+from specimens.differential import differential, percentages
 
 # Exact 95% limits in per cent by observed percentage and number of cells, from published tables.
 LIMITS: dict[int, dict[int, tuple[float, float]]] = {
