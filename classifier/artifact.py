@@ -37,15 +37,15 @@ class ModelArtifactError(Exception):
     """The model folder cannot be used; the message says what to do about it."""
 
 
-class ModelFileMissing(ModelArtifactError):  # noqa: N818
+class ModelFileMissing(ModelArtifactError):
     """A file of the model is not there or cannot be read."""
 
 
-class ModelFileCorrupt(ModelArtifactError):  # noqa: N818
+class ModelFileCorrupt(ModelArtifactError):
     """A file of the model is not the one that was released."""
 
 
-class ModelIncompatible(ModelArtifactError):  # noqa: N818
+class ModelIncompatible(ModelArtifactError):
     """The model is intact, but was made for another version of this software."""
 
 

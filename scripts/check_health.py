@@ -52,7 +52,6 @@ CHECKS = {
     "web": web,
     "worker": worker,
     "gpu-worker": worker,
-    "default-worker": reaches_database_and_broker,
     "sweeper": reaches_database_and_broker,
 }
 

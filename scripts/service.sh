@@ -20,10 +20,6 @@ case "${1:-}" in
         exec "$python" -m celery -A wbclab worker --queues classify --pool solo --concurrency 1 \
             --prefetch-multiplier 1 --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
         ;;
-    default-worker)
-        exec "$python" -m celery -A wbclab worker --queues default --pool solo --concurrency 1 \
-            --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
-        ;;
     sweeper)
         exec "$python" manage.py sweep
         ;;
@@ -36,7 +32,7 @@ case "${1:-}" in
         exec "$python" manage.py "$@"
         ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|default-worker|sweeper|migrate|manage" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|migrate|manage" >&2
         exit 64
         ;;
 esac

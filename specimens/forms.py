@@ -26,6 +26,16 @@ class MinuteInput(forms.DateTimeInput):
         super().__init__(format="%Y-%m-%dT%H:%M")
 
 
+# What to do about an empty field that must not be empty.
+MISSING = {
+    "identifier": "Scan or type the patient number.",
+    "family_name": "Type the family name.",
+    "accession_number": "Scan or type a number; the proposed one was free.",
+    "sex": "Choose one, Unknown if it is not known.",
+    "priority": "Choose Routine or STAT.",
+}
+
+
 class AccessionForm(forms.Form):
     """Patient, order and specimen on one page, in the order they stand on a request form."""
 
@@ -65,8 +75,8 @@ class AccessionForm(forms.Form):
             choice.widget = forms.HiddenInput()
             choice.initial = sites[0].pk
         for name, field in self.fields.items():
-            if field.help_text:
-                field.widget.attrs["aria-describedby"] = f"help_{name}"
+            if name in MISSING:
+                field.error_messages["required"] = MISSING[name]
         self.fields["wbc_count"].widget.attrs.update(inputmode="decimal", step="0.01")
         for name in ("identifier", "accession_number", "family_name", "given_name"):
             self.fields[name].widget.attrs.update(autocomplete="off", spellcheck="false")

@@ -5,6 +5,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown
 
+from classifier.artifact import ModelArtifactError
 from specimens.services.classification import ClassificationWorker
 
 _worker: ClassificationWorker | None = None
@@ -26,8 +27,14 @@ def _the_worker() -> ClassificationWorker:
 @worker_ready.connect
 def load_model(sender: Any, **_: object) -> None:
     """Load the model before the first ring, in processes that consume the `classify` queue."""
-    if "classify" in sender.app.amqp.queues.consume_from:
-        _the_worker().drain()
+    if "classify" not in sender.app.amqp.queues.consume_from:
+        return
+    try:
+        worker = _the_worker()
+    except ModelArtifactError as error:
+        # Celery would log it and stay up, alive and of no use.
+        raise SystemExit(str(error)) from error
+    worker.drain()
 
 
 @worker_shutdown.connect

@@ -9,6 +9,10 @@ import tempfile
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import IO, Any, Final
 
+from django.conf import settings
+
+from classifier.imaging.refusal import MAX_BYTES
+
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,6 +24,14 @@ IN_MEMORY_BYTES: Final = 2 * MEBIBYTE
 BLOCK_BYTES: Final = 64 * 1024
 # Read and thrown away behind the limit, so that a client that is still sending gets to our answer.
 PATIENCE_BYTES: Final = 256 * MEBIBYTE
+
+
+def body_limit(path: str) -> int:
+    """Return how many bytes a request to `path` may have: as many files as one call may hold."""
+    api = path.startswith("/api/")
+    files: int = settings.PREDICT_BATCH_LIMIT if api else settings.UPLOAD_BATCH_LIMIT
+    # One file more than allowed, so that the view can say what is wrong; and room for the form.
+    return (files + 1) * MAX_BYTES + MEBIBYTE
 
 
 class BoundedBody:

@@ -163,6 +163,7 @@ LANGUAGE_CODE = "en"
 USE_I18N = False
 STATIC_URL = "static/"
 STATIC_ROOT = Path(env.str("WBCLAB_STATIC_ROOT", default=str(HOME / "static")))
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
 STATICFILES_DIRS = [BASE_DIR / "static"]
 MEDIA_ROOT = Path(env.str("WBCLAB_IMAGES_DIR", default=str(HOME / "images")))
 STORAGES = {
@@ -182,7 +183,8 @@ PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
 # --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
 DOORBELL_PATH = HOME / "doorbell"
-BATCH_SIZE = env.int("WBCLAB_BATCH_SIZE", default=32)
+# On a CPU a larger batch is no faster, and a waiting client waits for it to end.
+BATCH_SIZE = env.int("WBCLAB_BATCH_SIZE", default=16)
 LEASE_SECONDS = env.float("WBCLAB_LEASE_SECONDS", default=15.0)
 MAX_ATTEMPTS = env.int("WBCLAB_MAX_ATTEMPTS", default=5)
 SWEEP_SECONDS = env.float("WBCLAB_SWEEP_SECONDS", default=5.0)
@@ -194,8 +196,7 @@ MODEL_DIR = Path(env.str("WBCLAB_MODEL_DIR", default=str(BASE_DIR / "classifier"
 
 CELERY_BROKER_URL = REDIS_URL or None
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_DEFAULT_QUEUE = "default"
-CELERY_TASK_ROUTES = {"specimens.tasks.classify_due": {"queue": "classify"}}
+CELERY_TASK_DEFAULT_QUEUE = "classify"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_REDIRECT_STDOUTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

@@ -7,3 +7,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include("specimens.api.urls")),
     path("", include("specimens.urls")),
 ]
+
+# Below /api/ in the shape of the API's errors, elsewhere Django's own pages.
+handler400 = "specimens.api.handlers.bad_request"
+handler500 = "specimens.api.handlers.server_error"

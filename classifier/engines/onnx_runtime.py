@@ -7,6 +7,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from classifier.artifact import ONNX_FILE, ModelArtifact
+from classifier.cpus import usable_cpus
 from classifier.decision import CellPrediction, RawOutputs, decide
 from classifier.engines.base import ImageArray, batches, check_images
 from classifier.nn import OUTPUT_NAMES
@@ -20,7 +21,7 @@ class OnnxRuntimeEngine:
     """Computes the exported network on the CPU.
 
     Args:
-        threads: for one batch; all cores if None.
+        threads: for one batch; one for each usable CPU if None.
     """
 
     name = "onnxruntime"
@@ -32,7 +33,8 @@ class OnnxRuntimeEngine:
     def load(self, artifact: ModelArtifact) -> None:
         """See `Engine.load`."""
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or 0
+        # Left to itself the runtime pins a thread to every core, also those it may not use.
+        options.intra_op_num_threads = self._threads or usable_cpus()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Threads that wait by spinning gain a little on an idle machine and lose two thirds of the

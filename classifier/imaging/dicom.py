@@ -1,21 +1,12 @@
-"""What kinds of DICOM object are taken, and the header check on the first part of a file.
+"""Which DICOM objects are taken: SOP classes, transfer syntaxes and kinds of pixels.
 
-The SOP classes and transfer syntaxes are those of the conformance statement. Reading is bounded
-to the first part of the file and never inflates or forces anything: a deflated data set of 183 KB
-can hold 183 MB, so that syntax is refused from the file meta information alone.
+The lists are those of the conformance statement.
 """
 
-import io
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from classifier.imaging.refusal import ImageRefused
-from classifier.imaging.source import Source, animated, damaged, unsupported_mode
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
-
-PREAMBLE_LENGTH = 128
-MAGIC = b"DICM"
+from classifier.imaging.source import animated, unsupported_mode
 
 # PS3.4 Table B.5-1.
 SOP_CLASSES: Final = {
@@ -54,66 +45,40 @@ COLOUR_PHOTOMETRICS: Final = {
 }
 PALETTE_PHOTOMETRIC: Final = "PALETTE COLOR"
 
-_TRANSFER_SYNTAX_UID = 0x00020010
-_SOP_CLASS_UID = 0x00080016
-_SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
-_ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100
-_LAST = 0x00280103
-# Patient, study and acquisition attributes before group 0028 take a few kilobytes.
-_HEAD_BYTES = 256 * 1024
-
 _ACCEPTED_SYNTAXES = "Accepted transfer syntaxes: " + ", ".join(TRANSFER_SYNTAXES.values()) + "."
 _ACCEPTED_CLASSES = "Accepted SOP classes: " + ", ".join(SOP_CLASSES.values()) + "."
 
 
-def is_dicom(source: Source) -> bool:
-    """Whether the file has the preamble and prefix of PS3.10 section 7.1."""
-    return source.start(PREAMBLE_LENGTH + 4)[PREAMBLE_LENGTH:] == MAGIC
+class ImageAttributes(NamedTuple):
+    """The attributes that decide whether an object is taken (PS3.3 section C.7.6.3)."""
+
+    sop_class_uid: str
+    photometric_interpretation: str
+    samples_per_pixel: int
+    bits_allocated: int
+    number_of_frames: str
+    rows: int
+    columns: int
 
 
-def read_size(source: Source) -> tuple[int, int]:
-    """Columns and Rows of the one frame.
-
-    Raises:
-        ImageRefused: kind of object, coding or pixels not accepted, or a damaged header.
-    """
-    head = io.BytesIO(source.start(_HEAD_BYTES))
-    head.seek(PREAMBLE_LENGTH + len(MAGIC))
-    try:
-        syntax = _read_transfer_syntax(head)
-        dataset = _read_until_pixels(head, implicit=syntax == IMPLICIT_LITTLE_ENDIAN)
-    except ImageRefused:
-        raise
-    except Exception as error:
-        # A parser of hostile bytes: whatever it stumbles over, the file is what is wrong.
-        raise damaged("its DICOM header cannot be read") from error
-    check_object(dataset)
-    size = _number(dataset, _COLUMNS), _number(dataset, _ROWS)
-    if syntax in NATIVE_SYNTAXES and size[0] * size[1] * _number(dataset, _SAMPLES) > source.size:
-        raise ImageRefused("truncated", "The DICOM file is cut off: it has too few pixel data.")
-    return size
-
-
-def check_object(dataset: "Dataset") -> None:
+def check_object(attributes: ImageAttributes) -> None:
     """Check SOP class, photometric interpretation, bit depth and number of frames.
 
     Raises:
         ImageRefused: unsupported_sop_class, unsupported_mode or animated.
     """
-    check_sop_class(_text(dataset, _SOP_CLASS_UID))
-    photometric = _text(dataset, _PHOTOMETRIC)
-    samples, bits = _number(dataset, _SAMPLES), _number(dataset, _BITS_ALLOCATED)
+    check_sop_class(attributes.sop_class_uid)
+    photometric = attributes.photometric_interpretation
     if photometric.startswith("MONOCHROME"):
-        raise unsupported_mode(f"greyscale ({photometric})")
+        raise unsupported_mode(f"greyscale ({photometric[:20]})")
     if photometric not in COLOUR_PHOTOMETRICS | {PALETTE_PHOTOMETRIC}:
         raise unsupported_mode(f"of photometric interpretation {photometric[:20] or 'unknown'}")
-    if bits != 8:
-        raise unsupported_mode(f"{bits}-bit")
-    if samples != (1 if photometric == PALETTE_PHOTOMETRIC else 3):
-        raise unsupported_mode(f"of {samples} samples per pixel")
-    frames = _text(dataset, _FRAMES) or "1"
-    if frames != "1":
-        raise animated(f"The DICOM file holds {frames[:20]} frames")
+    if attributes.bits_allocated != 8:
+        raise unsupported_mode(f"{attributes.bits_allocated}-bit")
+    if attributes.samples_per_pixel != (1 if photometric == PALETTE_PHOTOMETRIC else 3):
+        raise unsupported_mode(f"of {attributes.samples_per_pixel} samples per pixel")
+    if attributes.number_of_frames not in ("", "0", "1"):
+        raise animated(f"The DICOM file holds {attributes.number_of_frames[:20]} frames")
 
 
 def check_sop_class(uid: str) -> None:
@@ -143,45 +108,3 @@ def check_transfer_syntax(uid: str) -> None:
             "unsupported_transfer_syntax",
             f"The DICOM file has transfer syntax {uid[:64] or 'unknown'}. {_ACCEPTED_SYNTAXES}",
         )
-
-
-def _read_transfer_syntax(head: io.BytesIO) -> str:
-    from pydicom.filereader import read_dataset
-
-    # PS3.10 section 7.1: file meta information is always explicit VR little endian.
-    meta = read_dataset(head, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    syntax = _text(meta, _TRANSFER_SYNTAX_UID)
-    check_transfer_syntax(syntax)
-    return syntax
-
-
-def _read_until_pixels(head: io.BytesIO, *, implicit: bool) -> "Dataset":
-    from pydicom.filereader import read_dataset
-
-    return read_dataset(
-        head,
-        implicit,
-        True,
-        stop_when=lambda tag, vr, length: int(tag) > _LAST,
-        specific_tags=[
-            _SOP_CLASS_UID, _SAMPLES, _PHOTOMETRIC, _FRAMES, _ROWS, _COLUMNS, _BITS_ALLOCATED
-        ],
-    )  # fmt: skip
-
-
-def _text(dataset: "Dataset", tag: int) -> str:
-    """A text value as stored; the raw bytes, because conversion warns about strange values."""
-    if tag not in dataset:
-        return ""
-    value = dataset.get_item(tag).value
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "replace")
-    return str(value or "").strip("\0 ")
-
-
-def _number(dataset: "Dataset", tag: int) -> int:
-    """An unsigned short (VR US), 0 where it is absent."""
-    if tag not in dataset:
-        return 0
-    value = dataset.get_item(tag).value
-    return int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value or 0)

@@ -37,10 +37,23 @@ def decode_dicom(data: bytes) -> Image.Image:
         warnings.simplefilter("ignore")
         dataset = dcmread(io.BytesIO(data))
         dicom.check_transfer_syntax(str(dataset.file_meta.TransferSyntaxUID))
-        dicom.check_object(dataset)
+        # Again, as this parser reads them: the header check could be told something else.
+        dicom.check_object(_attributes(dataset))
         check_size(dataset.Columns, dataset.Rows)
         _check_code_stream(dataset)
         return Image.fromarray(_pixels(dataset))
+
+
+def _attributes(dataset: "FileDataset") -> dicom.ImageAttributes:
+    return dicom.ImageAttributes(
+        sop_class_uid=str(dataset.SOPClassUID),
+        photometric_interpretation=str(dataset.PhotometricInterpretation),
+        samples_per_pixel=int(dataset.SamplesPerPixel),
+        bits_allocated=int(dataset.BitsAllocated),
+        number_of_frames=str(dataset.get("NumberOfFrames") or ""),
+        rows=int(dataset.Rows),
+        columns=int(dataset.Columns),
+    )
 
 
 def _pixels(dataset: "FileDataset") -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

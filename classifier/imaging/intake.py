@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from classifier.imaging import bmp, dicom, gif, jpeg, png, tiff
+from classifier.imaging import bmp, dicom_header, gif, jpeg, png, tiff
 from classifier.imaging.refusal import MAX_BYTES, MAX_SIDE, MIN_SIDE, ImageRefused
 from classifier.imaging.source import Source
 
@@ -54,7 +54,7 @@ _FORMATS = (
     _Format("TIFF", "image/tiff", "tif", _starts_with(*tiff.MAGICS), tiff.read_size),
     _Format("GIF", "image/gif", "gif", _starts_with(*gif.MAGICS), gif.read_size),
     # Before BMP: a preamble may hold anything, also the two letters of a bitmap.
-    _Format("DICOM", "application/dicom", "dcm", dicom.is_dicom, dicom.read_size),
+    _Format("DICOM", "application/dicom", "dcm", dicom_header.is_dicom, dicom_header.read_size),
     _Format("BMP", "image/bmp", "bmp", _starts_with(bmp.MAGIC), bmp.read_size),
 )
 
@@ -102,7 +102,7 @@ def _inspect(source: Source, filename: str) -> ImageHeader:
             width, height = known.read_size(source)
             check_size(width, height)
             return ImageHeader(known.name, known.media_type, width, height, known.extension)
-    raise ImageRefused("not_an_image", f"{filename[:100] or 'The file'} is {_describe(source)}.")
+    raise ImageRefused("not_an_image", f"{_printable(filename)} is {_describe(source)}.")
 
 
 def check_size(width: int, height: int) -> None:
@@ -115,6 +115,12 @@ def check_size(width: int, height: int) -> None:
         raise ImageRefused("too_small", f"The image has {width}x{height} pixels.")
     if max(width, height) > MAX_SIDE:
         raise ImageRefused("too_many_pixels", f"The image has {width}x{height} pixels.")
+
+
+def _printable(filename: str) -> str:
+    """The name for the answer: of bounded length, without control and undecodable characters."""
+    shown = "".join(c if c.isprintable() else "\ufffd" for c in filename[:100])
+    return shown or "The file"
 
 
 def _describe(source: Source) -> str:

@@ -6,7 +6,6 @@ replaced and the others go on.
 """
 
 import logging
-import os
 import selectors
 import signal
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from classifier.cpus import usable_cpus
 from classifier.imaging import protocol
 from classifier.imaging.decode import PreparedImage
 from classifier.imaging.decoder import Decoder
@@ -58,7 +58,7 @@ class DecoderPool:
         memory_limit_bytes: int = 1024**3,
         timeout_s: float = 10.0,
     ) -> None:
-        self.processes = processes or min(8, _usable_cpus())
+        self.processes = processes or min(8, usable_cpus())
         self.memory_limit_bytes = memory_limit_bytes
         self.timeout_s = timeout_s
         self._decoders: list[Decoder] = []
@@ -218,12 +218,6 @@ class DecoderPool:
         for decoder in [decoder for decoder in self._decoders if decoder.task is not None]:
             self._replace(decoder)
             decoder.kill()
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Batch:

@@ -79,7 +79,7 @@ def decode_answer(body: bytes) -> PreparedImage | ImageRefused:
 def _decode_refusal(rest: bytes) -> ImageRefused:
     try:
         code, reason = json.loads(rest)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ProtocolError("A decoder sent a refusal that cannot be read") from error
     if code not in get_args(RefusalCode):
         raise ProtocolError(f"A decoder sent the unknown refusal code {str(code)[:50]!r}")

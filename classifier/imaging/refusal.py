@@ -29,7 +29,7 @@ RefusalCode = Literal[
 ]
 
 
-class ImageRefused(Exception):  # noqa: N818
+class ImageRefused(Exception):
     """An image that will not be classified.
 
     Attributes:

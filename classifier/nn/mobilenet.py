@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 
 class _Block(NamedTuple):
-    index: int
+    number: int
     filters: int
     stride: int
 
@@ -76,7 +76,7 @@ def _expand(x: KerasTensor, name: str, maps: dict[str, KerasTensor]) -> KerasTen
 def _inverted_residual(
     inputs: KerasTensor, block: _Block, maps: dict[str, KerasTensor]
 ) -> KerasTensor:
-    prefix = f"block_{block.index}"
+    prefix = f"block_{block.number}"
     x = _expand(inputs, f"{prefix}_expand", maps)
     padding = "same"
     if block.stride == 2:

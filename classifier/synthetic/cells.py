@@ -74,10 +74,10 @@ def paint_neutrophil(pixels: Canvas, grid: Grid, rng: np.random.Generator, radiu
     inside = ramp(cell - 2, 3.0)
     blend(
         pixels,
-        ramp(dots, 2.4) * inside * uniform(rng, 0.25, 0.85),
+        ramp(dots, 2.4) * inside * uniform(rng, 0.25, 0.75),
         stained(shade, palette.NEUTROPHIL_GRANULE),
     )
-    lobes = int(rng.choice([2, 3, 4, 5], p=[0.12, 0.42, 0.34, 0.12]))
+    lobes = int(rng.choice([2, 3, 4, 5], p=[0.07, 0.45, 0.36, 0.12]))
     nucleus = nuclei.lobed(
         _beside(rng, grid, uniform(rng, 0, radius * 0.12)),
         rng,
@@ -86,6 +86,7 @@ def paint_neutrophil(pixels: Canvas, grid: Grid, rng: np.random.Generator, radiu
         spacing=(1.7, 2.15),
         bridge=(0.2, 0.75),
     )
+    nucleus = np.minimum(nucleus, cell - 3)
     _paint_nucleus(pixels, rng, nucleus, palette.NEUTROPHIL_NUCLEUS, (4.2, 2.4))
     return cell
 
@@ -165,20 +166,26 @@ def paint_basophil(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
 
 def paint_lymphocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius: float) -> Field:
     """A large, round, dense nucleus and a thin blue rim."""
-    share = uniform(rng, 0.84, 0.93)
+    share = uniform(rng, 0.8, 0.91)
     cell = blob(grid, rng, radius, uniform(rng, 1.0, 1.15), (0.02, 0.03, 0.02))
     nucleus = nuclei.rounded(
-        _beside(rng, grid, radius * (1 - share) * uniform(rng, 0.3, 0.95)), rng, radius * share
+        _beside(rng, grid, radius * (1 - share) * uniform(rng, 0.3, 1.0)), rng, radius * share
     )
     np.maximum(cell, nucleus + 1.5, out=cell)
-    cell += smooth_noise(rng, grid.shape, 3.4) * uniform(rng, 0.2, 1.0)
-    cell += smooth_noise(rng, grid.shape, 9.0) * uniform(rng, 0.3, 2.0)
+    cell += smooth_noise(rng, grid.shape, 3.0) * uniform(rng, 0.2, 1.0)
+    cell += smooth_noise(rng, grid.shape, 9.0) * uniform(rng, 0.3, 1.8)
     tone = smooth_noise(rng, grid.shape, 2.6) * 0.4 + smooth_noise(rng, grid.shape, 6.0) * 0.4
-    tone += uniform(rng, -0.8, 0.8)
-    tone -= np.clip(2.6 - cell * 0.7, 0.0, 2.6)
-    stain = drifted(rng, palette.LYMPHOCYTE_CYTOPLASM, 7)
+    tone += uniform(rng, -0.6, 0.8)
+    tone -= np.clip(3.0 - cell * 0.75, 0.0, 3.0)
+    stain = drifted(rng, palette.LYMPHOCYTE_CYTOPLASM, 5)
     blend(pixels, ramp(cell, 2.4), stained(tone, stain))
-    _paint_nucleus(pixels, rng, nucleus, palette.LYMPHOCYTE_NUCLEUS, (3.8, 2.2))
+    # Dense chromatin: faint clumps, few clearings, darker towards the membrane.
+    clumps = smooth_noise(rng, grid.shape, 9.0) * 0.35 + smooth_noise(rng, grid.shape, 2.0) * 0.5
+    clearings = np.maximum(smooth_noise(rng, grid.shape, 3.0) - 1.0, 0.0) * 1.8
+    depth = np.clip(nucleus / 12.0, 0.0, 1.0)
+    chromatin = clumps + clearings + depth * 1.5 - 1.6
+    stain = drifted(rng, palette.LYMPHOCYTE_NUCLEUS, 3)
+    blend(pixels, ramp(nucleus, 2.4), stained(chromatin, stain))
     return cell
 
 
@@ -192,7 +199,7 @@ def paint_monocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
     cell += smooth_noise(rng, grid.shape, 3.4) * uniform(rng, 0.1, 0.9)
     cell += smooth_noise(rng, grid.shape, 13.0) * uniform(rng, 0.4, 2.0)
     tone = smooth_noise(rng, grid.shape, 2.6) * 0.55 + smooth_noise(rng, grid.shape, 8.0) * 0.6
-    stain = drifted(rng, palette.MONOCYTE_CYTOPLASM, 7)
+    stain = drifted(rng, palette.MONOCYTE_CYTOPLASM, 5)
     blend(pixels, ramp(cell, 3.6), stained(tone, stain))
     if rng.random() < 0.75:
         holes, _ = granules(rng, grid.shape, 14, (2.0, 8.0), uniform(rng, 0.2, 0.8))
@@ -218,7 +225,7 @@ def paint_monocyte(pixels: Canvas, grid: Grid, rng: np.random.Generator, radius:
 KINDS: dict[str, Kind] = {
     "Basophil": Kind((57, 70), paint_basophil),
     "Eosinophil": Kind((65, 78), paint_eosinophil),
-    "Lymphocyte": Kind((47, 57), paint_lymphocyte),
+    "Lymphocyte": Kind((48, 58), paint_lymphocyte),
     "Monocyte": Kind((73, 87), paint_monocyte),
     "Neutrophil": Kind((68, 78), paint_neutrophil),
 }

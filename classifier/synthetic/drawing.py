@@ -33,7 +33,8 @@ def draw_cell(kind: str, seed: int, size: int = NATIVE_SIZE) -> Image.Image:
 
     Args:
         kind: A name of classifier.classes.CELL_CLASSES.
-        seed: Not negative; the same seed and kind always give the same picture.
+        seed: Not negative; the same seed and kind give the same picture, bit for bit, as long as
+            the NumPy and Pillow versions are the same.
         size: Edge in pixels. The field of view does not change with it: 360 is native,
             other sizes are resampled.
 
@@ -41,8 +42,7 @@ def draw_cell(kind: str, seed: int, size: int = NATIVE_SIZE) -> Image.Image:
         ValueError: Unknown kind, negative seed, or size below 16.
     """
     _check_kinds([kind])
-    if size < _MINIMUM_SIZE:
-        raise ValueError(f"size must be at least {_MINIMUM_SIZE} pixels, got {size}")
+    _check_size(size)
     rng = _generator(seed, CELL_CLASSES.index(kind))
     middle = NATIVE_SIZE / 2
     x, y = middle + float(rng.normal(0, 6)), middle + float(rng.normal(0, 5))
@@ -85,9 +85,11 @@ def draw_field(
     """A microscope field with several white cells, and where they are.
 
     Raises:
-        ValueError: Unknown kind, negative seed, or more cells than the field has room for.
+        ValueError: Unknown kind, negative seed, an edge below 16, or more cells than the field
+            has room for.
     """
     _check_kinds(kinds)
+    _check_size(min(width, height))
     rng = _generator(seed, len(CELL_CLASSES))
     discs = _places(rng, width, height, kinds)
     canvas = lay_smear(rng, height, width, discs)
@@ -104,6 +106,11 @@ def _check_kinds(kinds: Iterable[str]) -> None:
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"unknown kind {kind!r}; accepted are {', '.join(CELL_CLASSES)}")
+
+
+def _check_size(size: int) -> None:
+    if size < _MINIMUM_SIZE:
+        raise ValueError(f"size must be at least {_MINIMUM_SIZE} pixels, got {size}")
 
 
 def _generator(seed: int, *stream: int) -> np.random.Generator:

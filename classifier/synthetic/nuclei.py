@@ -69,7 +69,8 @@ def rounded(grid: Grid, rng: np.random.Generator, radius: float) -> Field:
     """A round to oval nucleus, now and then with a shallow dent: lymphocyte."""
     field = blob(grid, rng, radius, uniform(rng, 1.0, 1.22), (0.02, 0.025, 0.015))
     if rng.random() < 0.3:
-        depth, width = uniform(rng, 0.02, 0.1), uniform(rng, 0.9, 1.4)
+        width = uniform(rng, 0.5, 1.2)
+        depth = uniform(rng, 0.04, 0.14) - width / 2
         field = _notched(grid, rng, field, radius, depth=depth, width=width)
     return field + smooth_noise(rng, grid.shape, 7.0) * np.float32(0.5)
 
@@ -94,7 +95,7 @@ def folded(grid: Grid, rng: np.random.Generator, radius: float) -> Field:
 def _notched(
     grid: Grid, rng: np.random.Generator, field: Field, radius: float, *, depth: float, width: float
 ) -> Field:
-    """Cut a round-ended notch from the edge towards the centre; depth and width in radii."""
+    """Cut a notch from the edge towards the centre; depth (to its round end) and width in radii."""
     angle = uniform(rng, 0, 2 * math.pi)
     cos, sin = math.cos(angle) * radius, math.sin(angle) * radius
     inner = 1 - depth

@@ -150,7 +150,8 @@ def develop(rng: np.random.Generator, canvas: Canvas) -> Image.Image:
     lit = canvas * (gain * strength)
     lit += as_planes(BACKGROUND) * gain * (1 - strength)
     lit *= light
-    lit += _grain(rng, lit.shape) * np.float32(0.014)
+    # Half a level more, because the conversion to whole numbers cuts off.
+    lit += _grain(rng, lit.shape) * np.float32(0.014) + np.float32(0.5)
     np.clip(lit, 0, 255, out=lit)
     planes = [Image.fromarray(plane) for plane in lit.astype(np.uint8)]
     if grey:
@@ -170,7 +171,7 @@ def _through_lens(
     # A box of this radius has a standard deviation of 1.6 pixels.
     hazy = np.asarray(blue.filter(ImageFilter.BoxBlur(2.3)), dtype=np.float32)
     level = np.asarray(green, dtype=np.float32)
-    noise = np.float32(0.075) - level * np.float32(0.066 / 230)
+    noise = np.float32(0.088) - level * np.float32(0.079 / 230)
     hazy = hazy + _grain(rng, hazy.shape) * noise + np.float32(0.5)
     blue = Image.fromarray(np.clip(hazy, 0, 255, out=hazy).astype(np.uint8))
     return Image.merge("RGB", (red, green, blue))

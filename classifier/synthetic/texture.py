@@ -1,8 +1,8 @@
 """Fields that shapes and stains are made of: outlines, unions, smooth noise, scattered granules.
 
 A field is a float32 array of shape (height, width). Outlines and granules are depths: pixels to
-the edge, positive inside. Only additions, products, quotients and square roots touch a pixel, so
-that a seed gives the same picture on every processor.
+the edge, positive inside. Only additions, products, quotients and square roots touch a pixel:
+they are exact to the bit, so that a seed does not give another picture on another processor.
 """
 
 from __future__ import annotations

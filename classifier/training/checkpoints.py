@@ -25,10 +25,11 @@ class ResumeError(Exception):
 
 def save_state(folder: Path, model: Model, epochs_done: int) -> None:
     """Write all variables of the model and its optimiser; a crash leaves the previous state."""
-    arrays = {f"{i}": np.asarray(v) for i, v in enumerate(_values(model))}
+    arrays: dict[str, Any] = {f"{i}": value for i, value in enumerate(_values(model))}
+    arrays["epochs_done"] = np.array(epochs_done)
     temporary = folder / f"{STATE_FILE}.part"
     with temporary.open("wb") as file:
-        np.savez(file, epochs_done=np.array(epochs_done), **arrays)
+        np.savez(file, **arrays)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / STATE_FILE)
@@ -94,6 +95,6 @@ def write_curves(folder: Path, rows: list[dict[str, float]]) -> None:
     """Write the learning curves, one row per epoch."""
     names = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / CURVES_FILE).open("w", newline="", encoding="utf-8") as lines:
-        writer = csv.DictWriter(lines, names)
+        writer = csv.DictWriter(lines, names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -21,11 +21,13 @@ from classifier.training.data import DataError, LabelledImages, load_images
 from classifier.training.export import run_onnx
 from classifier.training.metrics import area_under_roc, describe, proportion
 from classifier.training.release import ONNX_FILE
+from classifier.training.report import markdown_tables
 
 # The sets that a release is described with; the first is the one thresholds were chosen on.
 REFERENCE_SET = "pbc/val"
 STANDARD_SETS = (REFERENCE_SET, "bccd/external", "jtsc/external", "pbc_other/val")
 METRICS_FILE = "metrics.json"
+TABLES_FILE = "tables.md"
 
 
 @dataclass(frozen=True)
@@ -163,4 +165,5 @@ def _write(sets: dict[str, Evaluated], artifact: ModelArtifact, output: Path) ->
         plots.plot_learning_curves(read_curves(artifact.folder), output / "learning_curves.png")
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (output / METRICS_FILE).write_text(text + "\n", encoding="utf-8")
+    (output / TABLES_FILE).write_text(markdown_tables(report), encoding="utf-8")
     return report

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -137,5 +138,9 @@ def _check_operators(graph: onnx.ModelProto) -> None:
 @contextlib.contextmanager
 def _quiet() -> Any:
     """Keep the converter's notes off the terminal; errors still arrive as exceptions."""
-    with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink):
+    with (
+        Path(os.devnull).open("w") as sink,
+        contextlib.redirect_stdout(sink),
+        warnings.catch_warnings(action="ignore", category=FutureWarning),
+    ):
         yield

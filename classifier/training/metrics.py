@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.training.intervals import clopper_pearson
+from classifier.intervals import clopper_pearson
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def plot_risk_coverage(
     _save(axes, path)
 
 
-def plot_ood(scores: dict[str, Floats], path: Path, threshold: float) -> None:
+def plot_ood(scores: Mapping[str, Floats], path: Path, threshold: float) -> None:
     """Distribution of the out-of-distribution score of each set."""
     axes = _axes("Out-of-distribution score", "Score", "Share of the cells")
     top = float(np.quantile(np.concatenate(list(scores.values())), 0.995))

@@ -49,7 +49,7 @@ REFUSAL_STATUS: Final[Mapping[str, int]] = {
 _TEXTS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("not_authenticated", 'This call needs a token: "Authorization: Token <token>".'),
     403: ("not_allowed", "Your account is not allowed to do this."),
-    404: ("not_found", "There is nothing at this address. docs: /api/docs/"),
+    404: ("not_found", "There is nothing at this address; /api/docs/ lists what there is."),
 }
 
 
@@ -138,7 +138,7 @@ def as_api_error(exc: BaseException | None) -> ApiError:
 
 
 def _of_database(exc: BaseException) -> ApiError:
-    logger.error("the database cannot be used", exc_info=exc)
+    logger.error("the database cannot be used: %s", exc)
     if any(text in str(exc) for text in ("disk is full", "No space left")):
         text = "The disk of the database is full; nothing was accepted. Tell an administrator."
         return ApiError(status.HTTP_507_INSUFFICIENT_STORAGE, "storage_unavailable", text)

@@ -30,7 +30,7 @@ _ERRORS: Final[dict[str, tuple[bool, str]]] = {
     "not_allowed": (False, "Your account is not allowed to classify images."),
     "not_an_image": (True, f"notes.jpg is not an image. {_LIMITS}"),
     "not_authenticated": (False, 'This call needs a token: "Authorization: Token <token>".'),
-    "not_found": (False, "There is nothing at this address. docs: /api/docs/"),
+    "not_found": (False, "There is no such image, or it is not one of your sites."),
     "queue_full": (False, "The queue is full; nothing was stored. Try again in 30 s."),
     "storage_unavailable": (False, "The images could not be stored; none was accepted."),
     "too_large": (True, f"The file has 12.4 MB. {_LIMITS}"),
@@ -133,7 +133,7 @@ HEALTH: Final[dict[str, Any]] = {
     "status": "ok",
     "parts": {
         "database": {"status": "ok", "vendor": "postgresql"},
-        "storage": {"status": "ok", "free_bytes": 412_316_860_416},
+        "storage": {"status": "ok"},
         "queue": {"status": "ok", "depth": 3, "limit": 50_000, "oldest_seconds": 0.2},
         "model": {"status": "ok", "version": "dmfnet 1.0.0", "digest": "9f2c..."},
         "worker": {"status": "ok", "alive": 2, "engines": ["onnx"]},

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.files.uploadedfile import UploadedFile
-from django.http import Http404
 from rest_framework import status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
@@ -76,7 +75,8 @@ class PredictionView(ApiView):
         """Answer what the predict call would have answered, had it waited until now."""
         image = find_image(request.user, identifier)
         if image is None:
-            raise Http404
+            text = "There is no such image, or it is not one of your sites."
+            raise ApiError(status.HTTP_404_NOT_FOUND, "not_found", text)
         return single_answer(request, Outcome(image.filename, image, outcome_of(image)), {})
 
 

@@ -36,7 +36,10 @@ class HealthView(ApiView):
             },
         }
         code = status.HTTP_200_OK if well else status.HTTP_503_SERVICE_UNAVAILABLE
-        return Response(body, status=code, headers={"Cache-Control": "no-store"})
+        response = Response(body, status=code, headers={"Cache-Control": "no-store"})
+        # A monitor asks every few seconds: Django would log each 503 as an error of its own.
+        response._has_been_logged = True  # type: ignore[attr-defined]
+        return response
 
 
 class ModelInfoView(ApiView):

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
@@ -28,8 +30,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both("predictions/<str:identifier>", PredictionView),
     *_both("health", HealthView),
     *_both("model_info", ModelInfoView),
-    *_both("schema/", SpectacularAPIView),
-    *_both("docs/", SpectacularSwaggerView, url_name="api_schema"),
     path("v1/", include(reviews.urlpatterns + signing.urlpatterns)),
+    # Open to all: they say how to call, and nothing of a patient.
+    *_both("schema/", SpectacularAPIView, authentication_classes=[]),
+    path(
+        "docs/",
+        SpectacularSwaggerView.as_view(url_name="api_schema", authentication_classes=[]),
+        name="api_docs",
+    ),
+    # One address only: the content security policy makes its exception by it.
+    path("docs", login_not_required(RedirectView.as_view(pattern_name="api_docs"))),
     re_path(r"", NothingHereView.as_view(schema=None)),
 ]

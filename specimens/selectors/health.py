@@ -84,8 +84,8 @@ def _storage() -> Part:
         probe.flush()
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
-        return Part(False, "The disk of the image store is full.", {"free_bytes": free})
-    return Part(True, details={"free_bytes": free})
+        return Part(False, "The disk of the image store is full.")
+    return Part(True)
 
 
 def _queue() -> Part:

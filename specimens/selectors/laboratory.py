@@ -1,17 +1,14 @@
 """Smaller reads of the portal: accession numbers, registered patients, the course of a specimen."""
 
 from datetime import date, timedelta
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
 from classifier.models import ModelVersion
 from specimens.models import AuditEvent, Job, Patient, Site, Specimen, User, WorkerHeartbeat
 from specimens.permissions import visible_to
-
-# Three missed heartbeats; less would cry over a slow disk.
-WORKER_SILENCE: Final = timedelta(seconds=15)
 
 
 class QueueDepth(NamedTuple):
@@ -75,9 +72,3 @@ def queue_depth(user: User) -> QueueDepth:
         done_today=Count("pk", filter=Q(state=Job.State.DONE) & today),
     )
     return QueueDepth(**found)
-
-
-def model_usage() -> dict[int, int]:
-    """Predictions by model version id."""
-    rows = ModelVersion.objects.annotate(made=Count("predictions"), last=Max("predictions__pk"))
-    return {row.pk: row.made for row in rows}

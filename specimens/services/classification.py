@@ -73,11 +73,13 @@ class ClassificationWorker:
         """Work until nothing is due; return how many jobs ended."""
         ended = 0
         while True:
+            # The fresh ones are answered before anything else is asked of the database.
             fresh = claim_jobs(worker=self.name, limit=settings.BATCH_SIZE)
+            ended += self._run(fresh)
             retried = claim_jobs(worker=self.name, limit=1, retries=True)
+            ended += self._run(retried)
             if not fresh.jobs and not retried.jobs:
                 return ended
-            ended += self._run(fresh) + self._run(retried)
 
     def _run(self, claim: Claim) -> int:
         if not claim.jobs:
@@ -122,7 +124,8 @@ class ClassificationWorker:
     def _prediction(
         self, job: Job, image: PreparedImage, result: CellPrediction, milliseconds: float
     ) -> Prediction:
-        if job.cell_image.width is None:  # a DICOM file says its size only when it is decoded
+        if (job.cell_image.width, job.cell_image.height) != (image.width, image.height):
+            # A DICOM file says its size only when decoded; an EXIF rotation exchanges the sides.
             CellImage.objects.filter(pk=job.cell_image_id).update(
                 width=image.width, height=image.height
             )

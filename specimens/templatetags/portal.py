@@ -68,7 +68,6 @@ def age(value: datetime) -> str:
     return f"{minutes} min"
 
 
-@register.filter
 def words(value: str) -> str:
     """`some_key` as words."""
     return str(value).replace("_", " ").replace(".", " ")
@@ -78,16 +77,6 @@ def words(value: str) -> str:
 def times_100(value: float) -> str:
     """A share 0..1 as a length in a view box of 100."""
     return f"{100 * float(value):.2f}"
-
-
-@register.filter
-def metric(value: object) -> str:
-    """A measured number: shares in per cent, everything else as it is."""
-    if isinstance(value, float) and 0 <= value <= 1:
-        return f"{100 * value:.2f}\u202f%"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return str(value)
 
 
 @register.filter

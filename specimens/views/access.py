@@ -24,7 +24,10 @@ def for_people(
         if not isinstance(request.user, User):
             raise PermissionDenied
         require(request.user, Action.VIEW)
-        return view(request, request.user, *args, **kwargs)
+        response = view(request, request.user, *args, **kwargs)
+        # After the log-out, the Back button must not bring a patient up again.
+        response.headers.setdefault("Cache-Control", "private, no-store")
+        return response
 
     return cast("Callable[Concatenate[HttpRequest, P], HttpResponse]", wrapped)
 

@@ -1,16 +1,14 @@
 """Accessioning: one form, and a clear choice where a patient number is already somebody's."""
 
-from typing import Any
-
 from django.contrib import messages
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from specimens.forms import AccessionForm
 from specimens.models import Patient, Site, Specimen, User
+from specimens.models.patients_orders import Sex
 from specimens.permissions import Action, require, visible_to
 from specimens.selectors.laboratory import next_accession_number, registered_patient
 from specimens.services.accessioning import accession_specimen
@@ -25,9 +23,7 @@ def accession(request: HttpRequest, user: User) -> HttpResponse:
     require(user, Action.ACCESSION)
     sites = list(visible_to(user, Site))
     if request.method == "GET":
-        initial: dict[str, Any] = {"collected_at": timezone.localtime()}
-        if sites:
-            initial["accession_number"] = next_accession_number(sites[0])
+        initial = {"accession_number": next_accession_number(sites[0])} if sites else {}
         return _page(request, AccessionForm(initial=initial, sites=sites))
     form = AccessionForm(request.POST, sites=sites)
     if not form.is_valid():
@@ -38,7 +34,9 @@ def accession(request: HttpRequest, user: User) -> HttpResponse:
 def _record(request: HttpRequest, user: User, form: AccessionForm) -> HttpResponse:
     typed = form.cleaned_data
     registered = registered_patient(user, typed["site"], typed["identifier"])
-    chosen = registered if "use_registered" in request.POST else None
+    # The choice holds for the number it was offered for, and for no other typed since.
+    agreed = request.POST.get("use_registered") == typed["identifier"]
+    chosen = registered if agreed else None
     try:
         specimen = accession_specimen(
             actor=user,
@@ -85,5 +83,11 @@ def _page(
     registered: Patient | None = None,
     taken: Specimen | None = None,
 ) -> HttpResponse:
-    context = {"form": form, "registered": registered, "taken": taken, "here": "worklist"}
+    context = {
+        "form": form,
+        "registered": registered,
+        "typed_sex": Sex(form.cleaned_data["sex"]).label if registered else "",
+        "taken": taken,
+        "here": "worklist",
+    }
     return render(request, "accession/page.html", context, status=status)

@@ -97,8 +97,8 @@ def abstention_sentence(prediction: Prediction) -> str:
     for reason in prediction.reasons:
         if reason == "low_confidence":
             limit = metadata.get("abstain", {}).get("confidence_threshold")
-            text = f"its certainty of {percent(prediction.confidence, 0)} is below the required"
-            parts.append(f"{text} {percent(limit, 0)}" if limit else f"{text} minimum")
+            text = f"its certainty of {percent(prediction.confidence)} is below the required"
+            parts.append(f"{text} {percent(limit)}" if limit else f"{text} minimum")
         elif reason == "out_of_distribution":
             limit = metadata.get("ood", {}).get("threshold")
             text = (

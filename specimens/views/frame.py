@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
-from specimens.selectors.laboratory import WORKER_SILENCE, last_heartbeat
+from specimens.selectors.health import silence_limit
+from specimens.selectors.laboratory import last_heartbeat
 from specimens.selectors.review_queue import waiting_cases
 from specimens.selectors.worklist import failed_images
 
@@ -35,7 +36,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "failed_images": _failed_count(user),
         "worker_seen_at": seen_at,
         "worker_silent": bool(sites)
-        and (seen_at is None or timezone.now() - seen_at > WORKER_SILENCE),
+        and (seen_at is None or timezone.now() - seen_at > silence_limit()),
         "may_accession": can(user, Action.ACCESSION),
         "may_review": can(user, Action.REVIEW),
         "waiting_reviews": waiting_cases(user).count() if can(user, Action.REVIEW) else 0,

@@ -69,6 +69,7 @@ function startButtons() {
   // A second click must not accession twice; the page that comes back has the button alive again.
   document.addEventListener("submit", (event) => {
     if (event.defaultPrevented || event.target.method !== "post") return;
+    if (event.submitter?.formMethod === "dialog") return;
     if (event.target.dataset.sent) event.preventDefault();
     event.target.dataset.sent = "1";
   });
@@ -89,9 +90,21 @@ function startTheme() {
   }
 }
 
+// A refresh after the session has ended is answered with the login page: go there, do not show it
+// inside this one.
+function startSessionEnd() {
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const path = new URL(event.detail.xhr.responseURL, window.location.href).pathname;
+    if (path !== document.body.dataset.login) return;
+    event.detail.shouldSwap = false;
+    window.location.reload();
+  });
+}
+
 export function startFrame() {
+  startSessionEnd();
   startKeys();
   startButtons();
   startTheme();
-  document.querySelector("[data-focus-first]")?.focus();
+  document.querySelector("[aria-invalid='true'], [data-focus-first]")?.focus();
 }

@@ -30,12 +30,7 @@ function reconcile(old, fresh, state) {
       if (cursor && similar(cursor, wanted)) match = cursor;
     }
     if (!match) {
-      const added = document.importNode(wanted, true);
-      old.insertBefore(added, cursor);
-      if (added.nodeType === Node.ELEMENT_NODE) {
-        state.added.push(added);
-        for (const inner of [added, ...added.querySelectorAll("*")]) state.used.add(inner);
-      }
+      add(old, wanted, cursor, state);
       continue;
     }
     state.used.add(match);
@@ -50,6 +45,16 @@ function reconcile(old, fresh, state) {
   }
   // What was stepped over and is no longer wanted here.
   for (const child of [...old.children]) if (!state.used.has(child)) child.remove();
+}
+
+/** A new element is built level by level: a tile that goes to a new group is moved into it. */
+function add(parent, wanted, before, state) {
+  const added = document.importNode(wanted, false);
+  parent.insertBefore(added, before);
+  state.used.add(added);
+  if (added.nodeType !== Node.ELEMENT_NODE) return;
+  state.added.push(added);
+  reconcile(added, wanted, state);
 }
 
 function update(old, fresh, state) {

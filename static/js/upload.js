@@ -8,6 +8,9 @@ const PER_REQUEST = 25;
 const PARALLEL = 2;
 const PAUSES = [1000, 3000, 9000, 20000];
 
+// A connection that died without a word; 250 MB over a slow line fit in.
+const TIMEOUT = 600_000;
+
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** One request. Resolves with {status, body}; rejects where no answer came. */
@@ -29,7 +32,9 @@ function post(form, files, onProgress) {
       }
       resolve({ status: request.status, body, wait: Number(request.getResponseHeader("Retry-After")) });
     });
+    request.timeout = TIMEOUT;
     request.addEventListener("error", () => reject(new Error("network")));
+    request.addEventListener("timeout", () => reject(new Error("timeout")));
     request.send(data);
   });
 }
@@ -54,7 +59,8 @@ function reasonFor(answer) {
   if (answer.body?.message) return answer.body.message;
   if (answer.status === 0) return "The server could not be reached. Drop the files again: what arrived is not counted twice.";
   if (answer.status === 413) return "The request was too large for the server in front. Send fewer or smaller files.";
-  if ([401, 403].includes(answer.status)) return "The session has ended. Log in again and drop the files again.";
+  // A redirect to the login page arrives as that page: 200, but no answer of ours.
+  if ([200, 401, 403].includes(answer.status)) return "The session has ended. Log in again and drop the files again.";
   return `The server answered ${answer.status}. Drop the files again: what arrived is not counted twice.`;
 }
 
@@ -162,6 +168,8 @@ async function bring(form, chosen, batches) {
   const files = chosen.filter((file) => !isLitter(file));
   const litter = chosen.length - files.length;
   if (files.length === 0) return;
+  // What was said before is done now.
+  document.querySelector(".messages")?.remove();
   const folder = files[0].webkitRelativePath?.split("/")[0];
   const noun = files.length === 1 ? "1 file" : `${files.length} files`;
   const batch = new Batch(files, folder ? `${folder}: ${noun}` : noun);

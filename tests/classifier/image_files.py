@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -71,11 +72,18 @@ def png_header(width: int, height: int, depth: int = 8, colour_type: int = 2) ->
 
 
 def png_bomb(side: int = 20_000) -> bytes:
-    """A valid PNG of side x side white pixels; 20,000 of them are 1.2 GB in 1.2 MB."""
-    row = b"\x00" + b"\xff" * (3 * side)
-    compressor = zlib.compressobj(9)
-    parts = [compressor.compress(row) for _ in range(side)]
-    data = b"".join([*parts, compressor.flush()])
+    """A valid PNG of side x side white pixels; 20,000 of them are 1.2 GB in 1.2 MB.
+
+    One block of rows is compressed once and repeated: a full flush ends every block on a byte, and
+    no block refers to another.
+    """
+    blocks, rows = side // 100, (b"\x00" + b"\xff" * (3 * side)) * 100
+    compressor = zlib.compressobj(9, wbits=-15)
+    block = compressor.compress(rows) + compressor.flush(zlib.Z_FULL_FLUSH)
+    checksum = 1
+    for _ in range(blocks):
+        checksum = zlib.adler32(rows, checksum)
+    data = b"\x78\xda" + block * blocks + b"\x03\x00" + checksum.to_bytes(4)
     return png_header(side, side) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b"")
 
 
@@ -105,10 +113,10 @@ def tiff_16_bit_rgb() -> bytes:
     return head + pixels + struct.pack("<H", len(fields)) + directory + b"\x00" * 4
 
 
-def dicom_of(pixels: np.ndarray[Any, Any], syntax: str = ExplicitVRLittleEndian) -> FileDataset:
+def dicom_of(pixels: np.ndarray[Any, Any], syntax: UID = ExplicitVRLittleEndian) -> FileDataset:
     """An uncompressed Secondary Capture object of RGB pixels (rows, columns, 3)."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SECONDARY_CAPTURE
+    meta.MediaStorageSOPClassUID = UID(SECONDARY_CAPTURE)
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["wbclab tests"])
     meta.TransferSyntaxUID = syntax
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\x00" * 128)

@@ -46,7 +46,7 @@ def mutate(data: bytes, changes: list[tuple[str, int, bytes]]) -> bytes:
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[DecoderPool]:
-    with DecoderPool(1, timeout_s=5) as pool:
+    with DecoderPool(1, timeout_s=30) as pool:
         yield pool
 
 

@@ -95,6 +95,12 @@ def test_other_files_are_named(data: bytes, words: str) -> None:
     assert words in refusal.message
 
 
+def test_the_name_in_the_answer_is_short_and_printable() -> None:
+    message = refused(b"Dear colleague", "a\x1b[31m\udce9\n" + "x" * 500).message
+    assert message.startswith("a\ufffd[31m\ufffd\ufffdxxx")
+    assert "x" * 101 not in message
+
+
 @pytest.mark.parametrize("kind", files.accepted_files())
 def test_a_file_cut_in_half_is_truncated(kind: str) -> None:
     data = files.accepted_files()[kind]

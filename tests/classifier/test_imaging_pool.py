@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from classifier.imaging import protocol
 from classifier.imaging.decode import PreparedImage, prepare_file
 from classifier.imaging.pool import DecoderPool, DecoderPoolError
 from classifier.imaging.refusal import ImageRefused
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    with DecoderPool(2, timeout_s=1.5) as pool:
+    with DecoderPool(2, timeout_s=3) as pool:
         # Both are up, so that a timeout in a test is that of its image.
         while not all(decoder.ready for decoder in pool._decoders):
             pool.prepare([(Path("nowhere"), None)] * 4)
@@ -124,9 +125,7 @@ def test_a_decoder_killed_while_idle_is_not_noticed(cell: Path, pool: DecoderPoo
     assert [code_of(a) for a in pool.prepare([(cell, None)] * 8)] == ["prepared"] * 8
 
 
-def test_a_decoder_killed_at_work_gets_one_more_chance(
-    cell: Path, stuck: Path, pool: DecoderPool
-) -> None:
+def test_a_decoder_killed_at_work_gets_one_more_chance(cell: Path, stuck: Path) -> None:
     # The kernel or an operator may have meant another process; twice is no accident.
     patient = DecoderPool(2, timeout_s=20)
     with patient:
@@ -149,7 +148,7 @@ def test_a_decoder_that_crashes_refuses_the_image_at_once(
 def test_a_memory_bomb_meets_the_limit(cell: Path, tmp_path: Path) -> None:
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(files.encode(files.draw_cell(4096, 4096), "PNG"))
-    with DecoderPool(1, memory_limit_bytes=48 * 1024**2) as small:
+    with DecoderPool(1, memory_limit_bytes=48 * 1024**2, timeout_s=60) as small:
         answers = small.prepare([(cell, None), (bomb, None), (cell, None)])
     assert [code_of(answer) for answer in answers] == ["prepared", "decode_memory", "prepared"]
 
@@ -157,21 +156,22 @@ def test_a_memory_bomb_meets_the_limit(cell: Path, tmp_path: Path) -> None:
 def test_the_largest_image_fits_the_default_limit(tmp_path: Path) -> None:
     largest = tmp_path / "largest.png"
     largest.write_bytes(files.encode(files.draw_cell(4096, 4096).convert("RGBA"), "PNG"))
-    with DecoderPool(1) as pool:
+    with DecoderPool(1, timeout_s=60) as pool:
         assert code_of(pool.prepare([(largest, tmp_path / "small.jpg")])[0]) == "prepared"
 
 
-def test_the_memory_of_the_caller_stays_bounded(tmp_path: Path, pool: DecoderPool) -> None:
+def test_the_memory_of_the_caller_stays_bounded(tmp_path: Path) -> None:
     largest = tmp_path / "largest.png"
     largest.write_bytes(files.encode(files.draw_cell(3000, 3000), "PNG"))
     bomb = tmp_path / "bomb.png"
     bomb.write_bytes(files.lying_png())
-    tracemalloc.start()
-    try:
-        answers = pool.prepare([(largest, None), (bomb, None)] * 2)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with DecoderPool(1, timeout_s=60) as pool:
+        tracemalloc.start()
+        try:
+            answers = pool.prepare([(largest, None), (bomb, None)] * 2)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
     assert code_of(answers[0]) == "prepared"
     assert peak < 4 * 1024**2
 
@@ -190,6 +190,48 @@ def test_an_interrupted_call_leaves_no_answer_behind(
     finally:
         signal.signal(signal.SIGALRM, previous)
     assert [code_of(a) for a in pool.prepare([(cell, None)] * 4)] == ["prepared"] * 4
+
+
+def test_a_process_is_renewed_now_and_then(
+    cell: Path, pool: DecoderPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifier.imaging.pool._MAX_SERVED", 3)
+    before = set(pool.pids)
+    assert [code_of(a) for a in pool.prepare([(cell, None)] * 12)] == ["prepared"] * 12
+    assert not before & set(pool.pids)
+
+
+def test_a_decoder_that_talks_nonsense_is_not_believed(
+    cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impostor = tmp_path / "impostor"
+    impostor.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\n"
+        "os.write(int(sys.argv[3]), b'\\xff' * 8)\ntime.sleep(30)\n"
+    )
+    impostor.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(impostor))
+    with DecoderPool(1) as pool:
+        assert [code_of(answer) for answer in pool.prepare([(cell, None)])] == ["damaged"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"P",
+        b"P" + b"\x00" * 100,
+        b"X",
+        b"X5",
+        b"X[1]",
+        b'X["fine", "It is."]',
+        b"Rest",
+        b'X{"a": 1}',
+    ],
+)
+def test_an_answer_no_decoder_gives_is_refused(body: bytes) -> None:
+    with pytest.raises(protocol.ProtocolError):
+        protocol.decode_answer(body)
 
 
 def test_decoders_that_cannot_start_are_reported(

@@ -15,6 +15,10 @@ from classifier.nn.dmfnet import build_dmfnet, load_dmfnet
 from classifier.nn.mobilenet import load_imagenet
 from classifier.preprocessing import INPUT_SIZE
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"  # Keras and NumPy 2.4
+)
+
 
 @pytest.fixture(scope="module")
 def network() -> Any:

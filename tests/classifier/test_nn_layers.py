@@ -15,6 +15,10 @@ from classifier.nn.gelu import ExactGelu
 from classifier.nn.multi_scale_fusion import MultiScaleFusion
 from classifier.nn.selective_kernel import SelectiveKernel
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"  # Keras and NumPy 2.4
+)
+
 
 def _images(*shape: int) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).normal(size=shape).astype("float32")

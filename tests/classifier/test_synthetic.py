@@ -28,7 +28,7 @@ def middle(image: Image.Image) -> Pixels:
 
 def measure(kind: str) -> dict[str, float]:
     """Means over a few cells: dark area, coarse granule redness, cytoplasm blueness."""
-    cells = [middle(draw_cell(kind, seed)) for seed in range(6)]
+    cells = [middle(draw_cell(kind, seed)) for seed in range(4)]
     dark = [cell[:, 1] < 90 for cell in cells]
     red = [
         (cell[:, 0] - cell[:, 1] > 55) & (cell[:, 0] > 150) & (cell[:, 1] < 140) for cell in cells
@@ -77,7 +77,7 @@ def test_dark_area_tells_the_other_three_apart(measured: dict[str, dict[str, flo
 
 def test_monocyte_is_the_largest_and_lymphocyte_the_smallest() -> None:
     def mean_width(kind: str) -> float:
-        boxes = [draw_field(seed, 400, 400, [kind])[1][0] for seed in range(6)]
+        boxes = [draw_field(seed, 400, 400, [kind])[1][0] for seed in range(4)]
         return float(np.mean([right - left for _, left, _, right, _ in boxes]))
 
     widths = {kind: mean_width(kind) for kind in CELL_CLASSES}
@@ -113,6 +113,8 @@ def test_other_bad_arguments_are_refused() -> None:
         draw_cell("Basophil", 1, size=8)
     with pytest.raises(ValueError, match="count of Basophil must not be negative, got -2"):
         draw_cells(1, {"Basophil": -2})
+    with pytest.raises(ValueError, match="size must be at least 16 pixels, got 0"):
+        draw_field(1, 640, 0, [])
 
 
 def test_more_cells_leave_the_first_ones_as_they_were() -> None:

@@ -1,7 +1,6 @@
 """What the page tests share: clients of the cast, and cells in every state."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,19 +18,17 @@ METADATA = {
     "abstain": {"confidence_threshold": 0.8},
     "ood": {"threshold": 1.3},
     "temperature": 1.21,
-    "metrics": {"pbc_val": {"accuracy": 0.9932, "images": 1028}},
-    "data": [{"name": "PBC", "licence": "CC BY 4.0"}],
+    "metrics": {
+        "pbc/val": {
+            "n": 1028,
+            "accuracy": {"value": 0.9932, "n": 1028, "interval_95": [0.986, 0.9971]},
+            "cohen_kappa": 0.9912,
+            "confusion_matrix": [[1]],
+        }
+    },
+    "limitations": ["Trained on one laboratory."],
+    "data": [{"name": "PBC", "licence": "CC BY 4.0", "images": 7186, "doi": "10.1/x"}],
 }
-
-
-@pytest.fixture(autouse=True)
-def _plain_static_files(settings: Any, tmp_path: Path) -> None:
-    """Pages name their static files without a manifest, which only collectstatic writes."""
-    settings.STATIC_ROOT = tmp_path / "static"
-    settings.STATIC_ROOT.mkdir()
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }
 
 
 @pytest.fixture

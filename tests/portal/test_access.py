@@ -124,6 +124,15 @@ def test_a_look_at_a_patient_is_recorded(
     assert (event.actor, event.specimen) == (cast.pathologist, specimen)
 
 
+def test_pages_are_not_kept_by_the_browser(
+    cast: Cast, as_person: As, specimen: Specimen, cell: CellImage
+) -> None:
+    client = as_person(cast.technician)
+    for name in LISTS + OF_SPECIMEN + ["cell", "accession"]:
+        response = client.get(_path(name, specimen, cell))
+        assert response["Cache-Control"] == "private, no-store", name
+
+
 def test_polling_records_no_look(cast: Cast, as_person: As, specimen: Specimen) -> None:
     as_person(cast.pathologist).get(reverse("specimen_live", args=[specimen.pk]))
     assert not AuditEvent.objects.exists()

@@ -53,8 +53,9 @@ def test_it_records_what_was_typed(cast: Cast, as_person: As) -> None:
 @pytest.mark.parametrize(
     ("field", "wrong", "said"),
     [
-        ("identifier", "", "This field is required."),
-        ("family_name", "", "This field is required."),
+        ("identifier", "", "Scan or type the patient number."),
+        ("family_name", "", "Type the family name."),
+        ("accession_number", "", "Scan or type a number"),
         ("accession_number", "26 1122", "Use letters, digits and . _ / - only"),
         ("birth_date", "2999-01-01", "This day is in the future."),
         ("birth_date", "yesterday", "Enter a valid date."),
@@ -101,7 +102,9 @@ def test_a_patient_number_of_somebody_else_is_a_choice(cast: Cast, as_person: As
     assert "Skłodowska" in content
     assert 'value="Curie"' in content
     assert not Specimen.objects.exists()
-    response = client.post(reverse("accession"), _typed(cast) | {"use_registered": "1"})
+    other = _typed(cast) | {"use_registered": "4712"}
+    assert _send(client, other)[0] == 409
+    response = client.post(reverse("accession"), _typed(cast) | {"use_registered": "4711"})
     assert response.status_code == 302
     assert Specimen.objects.get().order.patient.family_name == "Skłodowska"
     assert Patient.objects.get().given_name == "Maria"

@@ -64,7 +64,7 @@ def test_an_abstention_is_given_in_words(client: Client, specimen: Specimen, cel
         specimen, "Monocyte", 0.61, reasons=("low_confidence", "out_of_distribution")
     )
     content = _page(client, both)
-    assert "its certainty of 61\u202f% is below the required 80\u202f%" in content
+    assert "its certainty of 61.0\u202f% is below the required 80.0\u202f%" in content
     assert "the cell looks unlike those it was trained on (score 1.50, limit 1.30)" in content
     assert "Its closest class is monocyte." in content
 

@@ -4,11 +4,12 @@ import math
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from classifier.classes import ALL_CLASSES, REPORTING_ORDER
-from specimens.differential import clopper_pearson, differential, percentages
+from classifier.intervals import clopper_pearson
+from specimens.differential import differential, percentages
 
 # Exact 95% limits in per cent by observed percentage and number of cells, from published tables.
 LIMITS: dict[int, dict[int, tuple[float, float]]] = {
@@ -18,6 +19,8 @@ LIMITS: dict[int, dict[int, tuple[float, float]]] = {
     20: {100: (12.7, 29.2), 200: (14.7, 26.2), 400: (16.2, 24.3), 1000: (17.6, 22.6)},
     50: {100: (39.8, 60.2), 200: (42.9, 57.1), 400: (45.0, 55.0), 1000: (46.9, 53.1)},
 }
+# A slow machine is no fault of the arithmetic.
+at_leisure = settings(deadline=None)
 COUNTS = st.lists(st.integers(0, 100_000), min_size=1, max_size=14)
 
 
@@ -52,6 +55,7 @@ def _tail(first: int, last: int, trials: int, p: float) -> float:
     )
 
 
+@at_leisure
 @given(st.integers(1, 300).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_limits_are_where_each_tail_holds_a_fortieth(case: tuple[int, int]) -> None:
     successes, trials = case
@@ -63,6 +67,7 @@ def test_limits_are_where_each_tail_holds_a_fortieth(case: tuple[int, int]) -> N
         assert _tail(0, successes, trials, upper) == pytest.approx(0.025, rel=1e-6)
 
 
+@at_leisure
 @given(COUNTS, st.integers(0, 3))
 def test_percentages_sum_to_exactly_100(counts: list[int], places: int) -> None:
     found = percentages(counts, places)
@@ -74,6 +79,7 @@ def test_percentages_sum_to_exactly_100(counts: list[int], places: int) -> None:
         assert percent == percent.quantize(unit)
 
 
+@at_leisure
 @given(COUNTS)
 def test_a_larger_count_never_has_the_smaller_percentage(counts: list[int]) -> None:
     found = percentages(counts)
@@ -81,6 +87,7 @@ def test_a_larger_count_never_has_the_smaller_percentage(counts: list[int]) -> N
     assert [percent for _, percent in ranked] == sorted(found)
 
 
+@at_leisure
 @given(st.dictionaries(st.sampled_from([c.key for c in ALL_CLASSES]), st.integers(0, 500)))
 def test_only_white_cells_make_the_denominator(counts: dict[str, int]) -> None:
     found = differential(counts, Decimal("7.2"))

@@ -170,7 +170,16 @@ def test_both_dark_themes_are_the_same() -> None:
 def test_the_quality_page(cast: Cast, as_person: As, cells: Cells, worker: Any) -> None:
     cells.image(cast.specimen())
     content = as_person(cast.pathologist).get(reverse("model")).content.decode()
-    for text in ("dm-fnet", "d" * 64, "99.32\u202f%", "80.0\u202f%", "CC BY 4.0", "onnxruntime"):
+    for text in (
+        "dm-fnet",
+        "d" * 64,
+        "99.32\u202f% (98.6–99.7)",
+        "0.991",
+        "80.0\u202f%",
+        "7,186 images, doi 10.1/x",
+        "Trained on one laboratory.",
+        "onnxruntime",
+    ):
         assert text in content
 
 

@@ -1,0 +1,1 @@
+"""The REST API, each answer held to the published schema."""

@@ -1,0 +1,99 @@
+"""A client of the API that holds every answer to the OpenAPI schema."""
+
+import functools
+import json
+from typing import Any
+
+import jsonschema
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
+from knox.models import AuthToken
+
+from specimens.models import User
+
+
+@functools.cache
+def openapi() -> dict[str, Any]:
+    """Return the published schema, with `nullable` as JSON Schema has it."""
+    generated: dict[str, Any] = json.loads(json.dumps(SchemaGenerator().get_schema(public=True)))
+    converted: dict[str, Any] = _with_null(generated)
+    return converted
+
+
+def _with_null(part: Any) -> Any:
+    if isinstance(part, list):
+        return [_with_null(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    converted = {key: _with_null(value) for key, value in part.items()}
+    if converted.pop("nullable", False) is True:
+        converted["type"] = [converted["type"], "null"]
+    return converted
+
+
+def operation(method: str, path: str) -> dict[str, Any] | None:
+    """Return what the schema says of a call, None where the address is not in it."""
+    bare = path.partition("?")[0].rstrip("/")
+    if bare.startswith("/api/predictions/"):
+        bare = "/api/predictions/{identifier}"
+    found: dict[str, Any] | None = openapi()["paths"].get(bare, {}).get(method.lower())
+    return found
+
+
+def check_body(responses: dict[str, Any], status: int, body: Any) -> None:
+    """Fail unless the schema has this status, and the body the shape it names."""
+    assert str(status) in responses, f"status {status} is not documented: {body}"
+    shape = responses[str(status)]["content"]["application/json"]["schema"]
+    jsonschema.validate(body, shape | {"components": openapi()["components"]})
+
+
+def token_of(user: User, **options: Any) -> str:
+    """Make a token for an account."""
+    _, token = AuthToken.objects.create(user=user, **options)
+    return str(token)
+
+
+class Api:
+    """Calls as one account, or as nobody."""
+
+    def __init__(self, token: str | None = None) -> None:
+        headers = {"authorization": f"Token {token}"} if token else {}
+        self.http = Client(headers=headers, raise_request_exception=False)
+
+    def get(self, path: str, **options: Any) -> HttpResponse:
+        """GET, checked."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, data: Any = None, **options: Any) -> HttpResponse:
+        """POST, as multipart unless told otherwise, checked."""
+        return self.request("POST", path, data=data, **options)
+
+    def predict(self, content: bytes, name: str = "cell.png", **options: Any) -> HttpResponse:
+        """Send one image."""
+        form = {"file": SimpleUploadedFile(name, content)}
+        return self.post("/api/predict", form, **options)
+
+    def predict_batch(self, *contents: bytes) -> HttpResponse:
+        """Send several images, named by their position."""
+        files = [SimpleUploadedFile(f"{i}.png", content) for i, content in enumerate(contents)]
+        return self.post("/api/predict_batch", {"images": files})
+
+    def request(self, method: str, path: str, **options: Any) -> HttpResponse:
+        """Call, then hold the answer to the schema and to the one shape of an error."""
+        call = getattr(self.http, method.lower())
+        response: HttpResponse = call(path, **options)
+        assert response["Content-Type"] == "application/json", response.content[:300]
+        body = json.loads(response.content)
+        if described := operation(method, path):
+            check_body(described["responses"], response.status_code, body)
+        elif response.status_code >= 400:
+            assert set(body) - {"accepted", "id"} == {"success", "error", "code"}
+        return response
+
+
+def body_of(response: HttpResponse) -> dict[str, Any]:
+    """Return the JSON of an answer."""
+    body: dict[str, Any] = json.loads(response.content)
+    return body

@@ -1,0 +1,194 @@
+"""A whole small training: interrupted, resumed, exported and evaluated."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+
+from classifier.artifact import ModelArtifact
+from classifier.nn.explained_classifier import ExplainedClassifier
+from classifier.nn.gelu import ExactGelu
+from classifier.training.calibrate import Decision
+from classifier.training.checkpoints import ResumeError, read_curves
+from classifier.training.configuration import TrainingConfiguration
+from classifier.training.evaluate import evaluate_folder, evaluate_standard_sets
+from classifier.training.export import ExportError, compare_with_keras, export_onnx, run_onnx
+from classifier.training.release import ReleaseNotes, write_release
+from classifier.training.train import EpochKeeper, train
+from tests.classifier.test_training_data import write_cells
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning",  # Keras and NumPy 2.4
+    "ignore:In the future `np.object`:FutureWarning",  # Keras' ONNX converter
+)
+
+CLASSES = ("basophil", "eosinophil", "lymphocyte", "monocyte", "neutrophil")
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_cells(tmp_path_factory.mktemp("cells") / "set", dict.fromkeys(CLASSES, 2)).parent
+
+
+def _tiny_network(dropout: float = 0.0) -> Any:
+    """The inputs and outputs of DM-FNet without its cost."""
+    image = keras.Input((128, 128, 3), name="image")
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
+    x = keras.layers.Conv2D(8, 8, strides=8, name="patches")(x)
+    head = ExplainedClassifier(5, 256, dropout, name="head")
+    return keras.Model(image, head(ExactGelu()(x)))
+
+
+@pytest.fixture(scope="module")
+def network() -> Any:
+    keras.utils.set_random_seed(5)
+    return _tiny_network()
+
+
+@pytest.fixture(scope="module")
+def release(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("release")
+    random = np.random.default_rng(0)
+    decision = Decision(1.5, np.zeros((5, 256), "f4"), np.eye(256, dtype="f4"), 3.0, 1.0, 0.1)
+    notes = ReleaseNotes("0.0.1", {}, [], {}, "tests", [], {})
+    images = random.integers(0, 256, (4, 128, 128, 3)).astype(np.uint8)
+    write_release(folder, network, decision, notes, images)
+    return folder
+
+
+def _configuration(**changes: Any) -> TrainingConfiguration:
+    settings: dict[str, Any] = {
+        "train": "set",
+        "validation": {"set": "set"},
+        "epochs": 3,
+        "batch_size": 2,
+        "batches_per_epoch": 2,
+        "validate_every": 1,
+    }
+    return TrainingConfiguration(**settings | changes)
+
+
+class _PowerCutError(Exception):
+    pass
+
+
+def test_interrupted_training_goes_on_and_ends_like_an_uninterrupted_one(
+    cells: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifier.training.train.build_dmfnet", _tiny_network)
+    configuration = _configuration()
+    whole = train(configuration, cells, tmp_path / "whole", verbose=False)
+
+    original = EpochKeeper.on_epoch_begin
+
+    def cut(self: EpochKeeper, epoch: int, logs: Any = None) -> None:
+        original(self, epoch, logs)
+        if epoch == 2:
+            raise _PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EpochKeeper, "on_epoch_begin", cut)
+        with pytest.raises(_PowerCutError):
+            train(configuration, cells, tmp_path / "cut", verbose=False)
+    assert len(read_curves(tmp_path / "cut")) == 2
+
+    begun: list[int] = []
+
+    def note(self: EpochKeeper, epoch: int, logs: Any = None) -> None:
+        begun.append(epoch)
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(EpochKeeper, "on_epoch_begin", note)
+    resumed = train(configuration, cells, tmp_path / "cut", verbose=False)
+    assert begun == [2]
+    first, second = _tiny_network(), _tiny_network()
+    first.load_weights(whole)
+    second.load_weights(resumed)
+    for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert [row["epoch"] for row in read_curves(tmp_path / "cut")] == [1, 2, 3]
+    with pytest.raises(ResumeError, match="other settings"):
+        train(_configuration(learning_rate=1.0), cells, tmp_path / "cut", verbose=False)
+
+
+def test_onnx_gives_the_numbers_of_keras(network: Any, release: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3)).astype(np.uint8)
+    assert compare_with_keras(network, release / "dmfnet.onnx", images) <= 1e-4
+    outputs = run_onnx(release / "dmfnet.onnx", images, batch_size=2)
+    expected = network.predict(images.astype("float32"), verbose=0)
+    for name, value in expected.items():
+        np.testing.assert_allclose(outputs[name], value, atol=1e-3)
+
+
+def test_onnx_interface(release: Path) -> None:
+    import onnx
+
+    graph = onnx.load(release / "dmfnet.onnx").graph
+    operators = {node.op_type for node in graph.node}
+    assert "Erf" in operators
+    assert "Erfc" not in operators
+    assert [value.name for value in graph.input] == ["image"]
+    assert [value.name for value in graph.output] == ["logits", "embedding", "explanation"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_export_refuses_a_difference(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("classifier.training.export.compare_with_keras", lambda *_: 0.01)
+    with pytest.raises(ExportError, match=r"1\.00e-02"):
+        export_onnx(network, tmp_path / "x.onnx", np.zeros((1, 128, 128, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_release_is_what_the_service_loads(release: Path) -> None:
+    artifact = ModelArtifact.load(release)
+    assert (artifact.version, artifact.temperature, artifact.ood_scale) == ("0.0.1", 1.5, 3.0)
+    assert all(path.stat().st_size < 25_000_000 for path in release.iterdir())
+
+
+def test_evaluation_writes_its_report(cells: Path, release: Path, tmp_path: Path) -> None:
+    report = evaluate_folder(cells / "set", release, tmp_path)
+    summary = report["sets"]["set"]
+    assert summary["n"] == summary["accuracy"]["n"] == 10
+    assert np.sum(summary["confusion_matrix"]) == 10
+    assert (tmp_path / "metrics.json").is_file()
+    kinds = ("confusion", "roc", "reliability", "risk_coverage")
+    assert all((tmp_path / f"set_{kind}.png").stat().st_size > 1000 for kind in kinds)
+
+
+def test_standard_sets_compare_foreign_cells(cells: Path, release: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_cells(data / "pbc" / "val", dict.fromkeys(CLASSES, 1))
+    write_cells(data / "pbc_other" / "val", {"platelet": 2})
+    report = evaluate_standard_sets(data, release, tmp_path / "report")
+    scores = report["out_of_distribution_auroc"]["pbc_other/val"]["ood_score"]
+    assert set(scores) == {"all", "platelet"}
+    assert "accuracy" not in report["sets"]["pbc_other/val"]
+    tables = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
+    assert "| Basophil | " in tables
+    assert "platelet | none of the five; abstained on" in tables
+
+
+def test_commands_name_what_is_missing(release: Path, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="no such folder"):
+        call_command("evaluate_model", tmp_path / "none", model=release, output=tmp_path)
+    with pytest.raises(CommandError, match="There is no model"):
+        call_command("evaluate_model", tmp_path, model=tmp_path, output=tmp_path)
+    with pytest.raises(CommandError, match="no such folder"):
+        call_command("train_model", data=tmp_path / "none", output=tmp_path)
+    with pytest.raises(CommandError, match="weights not found"):
+        call_command("export_model", tmp_path / "none.h5", output=tmp_path / "o", data=tmp_path)
+
+
+def test_no_tensorflow_in_the_model_code() -> None:
+    folders = (PROJECT / "classifier" / "nn", PROJECT / "classifier" / "training")
+    pattern = re.compile(r"^\s*(import|from)\s+(tensorflow|torch|jax)|\btf\.", re.MULTILINE)
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    assert len(files) > 15
+    assert not [path.name for path in files if pattern.search(path.read_text(encoding="utf-8"))]
