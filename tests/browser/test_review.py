@@ -14,7 +14,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from classifier.classes import ALL_CLASSES
-from specimens.differential import clopper_pearson, differential
+from classifier.intervals import clopper_pearson
+from specimens.differential import differential
 from specimens.reference import Limits, judge
 from tests.browser.bench_service import PASSWORD, BenchService, bench_service
 from tests.browser.screenshots import shoot

@@ -23,7 +23,7 @@ from specimens.services.review import Decision, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
 from tests.factories import Cast, upload
-from tests.portal.conftest import METADATA, Cells, _plain_static_files  # noqa: F401 - autouse
+from tests.portal.conftest import METADATA, Cells
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 

@@ -10,7 +10,7 @@ from specimens.models import AuditEvent, Report, Role, Specimen, User
 from specimens.selectors.case import case_of
 from specimens.services.review import Decision, review_cells
 from tests.factories import Cast, UserFactory
-from tests.portal.conftest import METADATA, Cells, _plain_static_files  # noqa: F401 - autouse
+from tests.portal.conftest import METADATA, Cells
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
