@@ -2,8 +2,8 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from reportlab.lib.pagesizes import A4, letter
 from reportlab.lib.units import mm

@@ -41,7 +41,8 @@ def sign_out_report(
     """
     require(actor, Action.SIGN_OUT)
     if not actor.check_password(password):
-        raise ValidationError({"password": "The password is not right. Nothing was signed."})
+        text = "The password is not right. Nothing was signed."
+        raise ValidationError({"password": text})
     case = locked_case(actor, specimen)
     if case.state in (Specimen.State.SIGNED_OUT, Specimen.State.AMENDED):
         raise Conflict("The case is signed already; open its report to see by whom.")
@@ -141,7 +142,8 @@ def start_amendment(*, actor: User, specimen: Specimen, reason: str, password: s
     """Open a signed case again. The signed version stays, and stays readable, as it is."""
     require(actor, Action.AMEND)
     if not actor.check_password(password):
-        raise ValidationError({"password": "The password is not right. Nothing was changed."})
+        text = "The password is not right. Nothing was changed."
+        raise ValidationError({"password": text})
     if not reason.strip():
         raise ValidationError({"reason": "Say why the report is amended."})
     case = locked_case(actor, specimen)
