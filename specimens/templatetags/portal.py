@@ -68,6 +68,7 @@ def age(value: datetime) -> str:
     return f"{minutes} min"
 
 
+@register.filter
 def words(value: str) -> str:
     """`some_key` as words."""
     return str(value).replace("_", " ").replace(".", " ")
