@@ -58,20 +58,18 @@ def data_sources(metadata: dict[str, Any]) -> list[str]:
     sources = metadata.get("data", [])
     if not isinstance(sources, list):
         return []
-    return [
-        ", ".join(
-            f"{value:,} images"
-            if key == "images"
-            else f"doi {value}"
-            if key == "doi"
-            else str(value)
-            for key, value in source.items()
-            if value
-        )
-        if isinstance(source, dict)
-        else str(source)
-        for source in sources
-    ]
+    return [_source(source) if isinstance(source, dict) else str(source) for source in sources]
+
+
+def _source(source: dict[str, Any]) -> str:
+    # In an order of our own: PostgreSQL keeps none for the keys of a JSON object.
+    texts = (
+        source.get("name"),
+        source.get("licence"),
+        source.get("images") and f"{source['images']:,} images",
+        source.get("doi") and f"doi {source['doi']}",
+    )
+    return ", ".join(str(text) for text in texts if text)
 
 
 def _label(key: str) -> str:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,11 +176,11 @@ class Composition:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
     def get_health(self) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         headers = {"Host": SITE["WBCLAB_ALLOWED_HOSTS"], "X-Forwarded-Proto": "https"}
-        connection.request("GET", "/api/health", headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", "/api/health", headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
 
 @pytest.fixture
