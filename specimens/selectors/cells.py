@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from classifier.classes import CLASS_BY_NAME, REPORTING_ORDER, UNIDENTIFIED, CellClass
+from classifier.classes import CLASS_BY_KEY, CLASS_BY_NAME, REPORTING_ORDER, UNIDENTIFIED, CellClass
 from specimens.models import CellImage, Job, Prediction, Specimen, User
 from specimens.permissions import visible_to
 
@@ -57,6 +57,7 @@ class Gallery:
     classified: int
     waiting: int
     failed: int
+    verified: int
     revision: str
 
     def counts(self) -> dict[str, int]:
@@ -77,7 +78,7 @@ def gallery_of(user: User, specimen: Specimen) -> Gallery:
     images = list(
         visible_to(user, CellImage)
         .filter(specimen=specimen)
-        .only("pk", "filename", "media_type")
+        .only("pk", "filename", "media_type", "label", "revision")
         .order_by("pk")
     )
     predictions = {
@@ -102,7 +103,20 @@ def gallery_of(user: User, specimen: Specimen) -> Gallery:
         classified=states[CellState.CLASSIFIED],
         waiting=states[CellState.WAITING],
         failed=states[CellState.FAILED],
-        revision=f"{len(cells)}-{len(predictions)}-{newest}-{last_job}-{states[CellState.FAILED]}",
+        verified=sum(bool(image.label) for image in images),
+        revision="-".join(
+            map(
+                str,
+                (
+                    len(cells),
+                    len(predictions),
+                    newest,
+                    last_job,
+                    states[CellState.FAILED],
+                    sum(image.revision for image in images),
+                ),
+            )
+        ),
     )
 
 
@@ -118,7 +132,8 @@ def _cell(
             image.filename,
             CellState.CLASSIFIED,
             has_picture=True,  # the worker wrote one before it classified
-            cell_class=CLASS_BY_NAME[str(prediction["decision"])],
+            # A person's word goes before the machine's.
+            cell_class=CLASS_BY_KEY.get(image.label) or CLASS_BY_NAME[str(prediction["decision"])],
             proposed=CLASS_BY_NAME[str(prediction["predicted_class"])],
             confidence=float(str(prediction["confidence"])),
         )

@@ -11,6 +11,7 @@ from django.utils import timezone
 from specimens.models import CellImage, Site, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.permissions import ROLES, Action, visible_to
+from specimens.selectors.worklist import target_minutes
 
 WAITING_STATES: Final = (Specimen.State.PRECLASSIFIED, Specimen.State.IN_REVIEW)
 
@@ -89,10 +90,7 @@ def reviewed_of(specimen_ids: Iterable[int]) -> dict[int, Reviewed]:
 def age_of(specimen: Specimen, now: datetime | None = None) -> Age:
     """Return the age of a case against the target of its site for its priority."""
     passed = (now or timezone.now()) - specimen.received_at
-    site = specimen.site
-    is_stat = specimen.order.priority == Priority.STAT
-    target = site.stat_target_minutes if is_stat else site.routine_target_minutes
-    return Age(max(0, passed // timedelta(minutes=1)), target)
+    return Age(max(0, passed // timedelta(minutes=1)), target_minutes(specimen))
 
 
 def reviewers_by_site(user: User) -> dict[Site, list[User]]:

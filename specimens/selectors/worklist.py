@@ -29,9 +29,6 @@ State = Specimen.State
 # What still waits for somebody; the rest is found under Specimens.
 OPEN_STATES: Final = (State.ACCESSIONED, State.IMAGED, State.PRECLASSIFIED, State.IN_REVIEW)
 
-# From receipt to result: an hour for STAT, a working half-day otherwise (usual laboratory goals).
-TARGET: Final = {Priority.STAT: timedelta(hours=1), Priority.ROUTINE: timedelta(hours=4)}
-
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -162,4 +159,11 @@ def is_late(specimen: Specimen, now: datetime | None = None) -> bool:
     if specimen.state not in OPEN_STATES:
         return False
     age = (now or timezone.now()) - specimen.received_at
-    return age > TARGET[Priority(specimen.order.priority)]
+    return age > timedelta(minutes=target_minutes(specimen))
+
+
+def target_minutes(specimen: Specimen) -> int:
+    """Minutes from receipt to result that the site aims at for the priority of this specimen."""
+    site = specimen.site
+    is_stat = specimen.order.priority == Priority.STAT
+    return site.stat_target_minutes if is_stat else site.routine_target_minutes

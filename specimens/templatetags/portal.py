@@ -92,6 +92,7 @@ def event_words(event: AuditEvent) -> str:
         "specimen.classified": "Classified by the model",
         "specimen.requeued": f"{images} {noun} queued again",
         "specimen.rejected": f"Rejected: {details.get('reason', '')}",
+        "cells.reviewed": f"{len(details.get('changes', ()))} cells reviewed",
     }
     return known.get(event.action, words(event.action.removeprefix("specimen.")).capitalize())
 

@@ -13,13 +13,13 @@ from specimens.models import SavedView, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.selectors.worklist import (
     OPEN_STATES,
-    TARGET,
     Filters,
     Progress,
     is_late,
     listed_specimens,
     progress_of,
     specimens_by_scan,
+    target_minutes,
 )
 from specimens.views.access import for_people
 
@@ -100,7 +100,7 @@ def _rows(page: "Page[Specimen]") -> list[dict[str, Any]]:
             "patient": specimen.order.patient,
             "progress": progress.get(specimen.pk, Progress()),
             "late": is_late(specimen),
-            "target": int(TARGET[Priority(specimen.order.priority)].total_seconds() // 60),
+            "target": target_minutes(specimen),
         }
         for specimen in page
     ]
