@@ -141,6 +141,23 @@ def test_two_hundred_cells_by_keyboard_alone(open_case: Opens) -> None:
     )
     press("Control+Enter")
     page.wait_for_url("**/sign-out")
+    _tab_to(page, "Blast")
+    page.keyboard.type("Dr Ward, 12:40, by telephone")
+    _tab_to(page, "Password of Paula Thorne")
+    page.keyboard.type(PASSWORD)
+    press("Control+Enter")
+    page.wait_for_url("**/reports/*")
+    expect(page.get_by_text("Signed electronically by Paula Thorne")).to_be_visible()
+
+
+def _tab_to(page: Page, label: str) -> None:
+    """Move the focus by the Tab key alone to the field of that label."""
+    wanted = page.get_by_label(label, exact=False)
+    for _ in range(60):
+        if wanted.evaluate("field => field === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"the Tab key does not reach {label}")
 
 
 def test_undo_and_redo_and_reload(open_case: Opens) -> None:
