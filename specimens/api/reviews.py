@@ -5,15 +5,17 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.urls import URLPattern, path
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from classifier.classes import CLASS_BY_KEY
+from specimens.api import examples
 from specimens.api.base import ApiView
 from specimens.api.errors import ApiError
+from specimens.api.schema import answer, error
 from specimens.api.serializers import Error
 from specimens.models import Specimen, User
 from specimens.permissions import Action, require, visible_to
@@ -52,11 +54,16 @@ class StaleError(Error):
 
 
 _REFUSED: Final[dict[int, Any]] = {
-    400: OpenApiResponse(Error, "The decisions cannot be read, or name unknown cells or classes."),
-    401: OpenApiResponse(Error, "No token, or a wrong one."),
-    403: OpenApiResponse(Error, "The role does not permit it."),
-    404: OpenApiResponse(Error, "No such specimen at your sites."),
-    409: OpenApiResponse(StaleError, "Somebody was faster, or the case is in no state for it."),
+    400: error("The decisions cannot be read, or name unknown cells or classes.", "invalid"),
+    401: error("No token, or a wrong one.", "not_authenticated"),
+    403: error("The role does not permit it.", "not_allowed"),
+    404: error("No such specimen at your sites.", "not_found"),
+    409: answer(
+        StaleError,
+        "Somebody was faster, or the case is in no state for it.",
+        stale=examples.STALE,
+        conflict=examples.error("conflict"),
+    ),
 }
 
 
@@ -71,7 +78,10 @@ class ReviewsView(ApiView):
         description="All decisions are stored, or none.",
         tags=["Reviewing"],
         request=ReviewsForm,
-        responses={200: ReviewsAnswer, **_REFUSED},
+        responses={
+            200: answer(ReviewsAnswer, "As they are now.", reviewed=examples.REVIEWED),
+            **_REFUSED,
+        },
     )
     def post(self, request: Request, pk: int) -> Response:
         """Store the decisions; every guard is the service's."""

@@ -13,7 +13,7 @@ from drf_spectacular.utils import (
 from specimens.api import examples, serializers
 
 
-def _answer(shape: Any, description: str, **cases: Any) -> OpenApiResponse:
+def answer(shape: Any, description: str, **cases: Any) -> OpenApiResponse:
     """Return one status with its examples by name."""
     return OpenApiResponse(
         shape,
@@ -24,38 +24,38 @@ def _answer(shape: Any, description: str, **cases: Any) -> OpenApiResponse:
     )
 
 
-def _error(description: str, *codes: str) -> OpenApiResponse:
+def error(description: str, *codes: str) -> OpenApiResponse:
     cases = {code: examples.error(code) for code in codes}
-    return _answer(serializers.Error, description, **cases)
+    return answer(serializers.Error, description, **cases)
 
 
 _NO_ACCOUNT: Final = {
-    401: _error("No token, or a wrong one (with WWW-Authenticate).", "not_authenticated"),
-    403: _error("The account may not, or belongs to no site.", "not_allowed", "no_site"),
+    401: error("No token, or a wrong one (with WWW-Authenticate).", "not_authenticated"),
+    403: error("The account may not, or belongs to no site.", "not_allowed", "no_site"),
 }
 _UPLOAD: Final = {
-    400: _error("No file, an empty one, an unreadable form.", "no_file", "empty_file"),
-    413: _error("Too large, or too many images.", "too_large", "too_many_images"),
-    415: _error(
+    400: error("No file, an empty one, an unreadable form.", "no_file", "empty_file"),
+    413: error("Too large, or too many images.", "too_large", "too_many_images"),
+    415: error(
         "Not an image, not a supported kind, or not a multipart form.",
         "not_an_image",
         "animated",
         "unsupported_content_type",
     ),
-    422: _error("Damaged, or outside the limits.", "truncated", "too_many_pixels"),
+    422: error("Damaged, or outside the limits.", "truncated", "too_many_pixels"),
 }
 _SERVER: Final = {
-    500: _error("The platform failed on this image or request.", "internal_error"),
-    503: _error("Full or away; with Retry-After.", "queue_full", "database_unavailable"),
-    507: _error("The disk is full.", "storage_unavailable"),
+    500: error("The platform failed on this image or request.", "internal_error"),
+    503: error("Full or away; with Retry-After.", "queue_full", "database_unavailable"),
+    507: error("The disk is full.", "storage_unavailable"),
 }
-_WRONG_METHOD: Final = {405: _error("Another method.", "method_not_allowed")}
-_QUEUED: Final = _answer(
+_WRONG_METHOD: Final = {405: error("Another method.", "method_not_allowed")}
+_QUEUED: Final = answer(
     serializers.QueuedAnswer,
     "Stored, the result is not there yet; Location and Retry-After say where and when to ask.",
     queued=examples.QUEUED,
 )
-_PREDICTION: Final = _answer(
+_PREDICTION: Final = answer(
     serializers.PredictionAnswer,
     "Classified.",
     classified=examples.PREDICTION,
@@ -87,16 +87,16 @@ PREDICT_BATCH: Final = extend_schema(
     tags=["Classification"],
     request={"multipart/form-data": serializers.PredictBatchForm},
     responses={
-        200: _answer(
+        200: answer(
             serializers.BatchAnswer, "At least one image is classified.", mixed=examples.BATCH
         ),
-        202: _answer(
+        202: answer(
             serializers.BatchAnswer,
             "Some results are not there yet: their entries carry status and status_url.",
             queued=examples.BATCH_QUEUED,
         ),
         **{code: _UPLOAD[code] for code in (400, 413, 415)},
-        422: _answer(
+        422: answer(
             serializers.BatchAnswer, "No image could be classified.", refused=examples.BATCH_BAD
         ),
         **_NO_ACCOUNT,
@@ -120,7 +120,7 @@ PREDICTION: Final = extend_schema(
     responses={
         200: _PREDICTION,
         202: _QUEUED,
-        404: _error("No such image, or not one of your sites.", "not_found"),
+        404: error("No such image, or not one of your sites.", "not_found"),
         415: _UPLOAD[415],
         422: _UPLOAD[422],
         **_NO_ACCOUNT,
@@ -134,8 +134,8 @@ HEALTH: Final = extend_schema(
     tags=["Service"],
     auth=[],
     responses={
-        200: _answer(serializers.HealthAnswer, "It would.", well=examples.HEALTH),
-        503: _answer(
+        200: answer(serializers.HealthAnswer, "It would.", well=examples.HEALTH),
+        503: answer(
             serializers.HealthAnswer, "It would not; a part says why.", ill=examples.HEALTH_ILL
         ),
         **_WRONG_METHOD,
@@ -146,9 +146,9 @@ MODEL_INFO: Final = extend_schema(
     summary="The model that answers: version, classes, metrics, data, limits",
     tags=["Service"],
     responses={
-        200: _answer(serializers.ModelInfoAnswer, "The active version.", model=examples.MODEL_INFO),
+        200: answer(serializers.ModelInfoAnswer, "The active version.", model=examples.MODEL_INFO),
         401: _NO_ACCOUNT[401],
-        503: _error("No model has been registered yet.", "no_model", "database_unavailable"),
+        503: error("No model has been registered yet.", "no_model", "database_unavailable"),
         **_WRONG_METHOD,
     },
 )

@@ -5,15 +5,17 @@ from typing import Any, Final
 from django.core.exceptions import ValidationError
 from django.http import Http404
 from django.urls import URLPattern, path
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.exceptions import APIException
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from specimens.api import examples
 from specimens.api.base import ApiView
 from specimens.api.errors import ApiError
+from specimens.api.schema import answer, error
 from specimens.api.serializers import Error
 from specimens.models import Specimen, User
 from specimens.permissions import Action, require, visible_to
@@ -74,11 +76,15 @@ class GateClosedError(Error):
 
 
 _REFUSED: Final[dict[int, Any]] = {
-    400: OpenApiResponse(Error, "Password, reason, acknowledgement or form at fault."),
-    401: OpenApiResponse(Error, "No token, or a wrong one."),
-    403: OpenApiResponse(Error, "The role does not permit it."),
-    404: OpenApiResponse(Error, "No such specimen at your sites."),
-    409: OpenApiResponse(Error, "Signed or changed meanwhile, or not in a state that permits it."),
+    400: error("Password, reason, acknowledgement or form at fault.", "invalid"),
+    401: error("No token, or a wrong one.", "not_authenticated"),
+    403: error("The role does not permit it.", "not_allowed"),
+    404: error("No such specimen at your sites.", "not_found"),
+    409: error(
+        "Signed or changed meanwhile, or not in a state that permits it.",
+        "conflict",
+        "not_in_this_state",
+    ),
 }
 
 
@@ -91,7 +97,10 @@ class SignOutView(ApiView):
         operation_id="sign_gate",
         summary="What stands between a case and its signature",
         tags=["Signing"],
-        responses={200: GateAnswer, **{code: _REFUSED[code] for code in (401, 403, 404)}},
+        responses={
+            200: answer(GateAnswer, "The gate, for who asks.", closed=examples.GATE),
+            **{code: _REFUSED[code] for code in (401, 403, 404)},
+        },
     )
     def get(self, request: Request, pk: int) -> Response:
         """Answer the obstacles for the account that asks, and the revision to sign."""
@@ -115,8 +124,12 @@ class SignOutView(ApiView):
         tags=["Signing"],
         request=SignOutForm,
         responses={
-            201: SignedAnswer,
-            422: OpenApiResponse(GateClosedError, "The gate is closed; obstacles say why."),
+            201: answer(SignedAnswer, "Signed.", signed=examples.SIGNED),
+            422: answer(
+                GateClosedError,
+                "The gate is closed; obstacles say why.",
+                gate_closed=examples.GATE_CLOSED,
+            ),
             **_REFUSED,
         },
     )
@@ -156,7 +169,10 @@ class AmendmentView(ApiView):
         description="The signed version stays. The next signature is the next version.",
         tags=["Signing"],
         request=AmendmentForm,
-        responses={201: AmendmentAnswer, **_REFUSED},
+        responses={
+            201: answer(AmendmentAnswer, "Open again.", opened=examples.AMENDMENT),
+            **_REFUSED,
+        },
     )
     def post(self, request: Request, pk: int) -> Response:
         """Start the amendment with its reason."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from classifier.classes import ALL_CLASSES
 from classifier.intervals import clopper_pearson
@@ -34,27 +34,17 @@ def service() -> Iterator[BenchService]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
 Opens = Callable[..., Page]
 
 
 @pytest.fixture
-def open_case(chromium: Browser, service: BenchService) -> Iterator[Opens]:
+def open_case(browser: Browser, service: BenchService) -> Iterator[Opens]:
     """Log somebody in, in a browser of their own, and open a case; complaints fail the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
     def opened(accession: str, username: str = "pathologist", *, path: str = "") -> Page:
-        context = chromium.new_context(
+        context = browser.new_context(
             base_url=service.url, viewport={"width": 1440, "height": 900}, locale="en-GB"
         )
         contexts.append(context)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.bench_service import PASSWORD, BenchService, bench_service
 from tests.browser.screenshots import shoot
@@ -41,26 +41,16 @@ def service() -> Iterator[BenchService]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
 Opens = Callable[[str], Page]
 
 
 @pytest.fixture
-def log_in(chromium: Browser, service: BenchService) -> Iterator[Opens]:
+def log_in(browser: Browser, service: BenchService) -> Iterator[Opens]:
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
     def opened(username: str) -> Page:
-        context = chromium.new_context(
+        context = browser.new_context(
             base_url=service.url, viewport={"width": 1280, "height": 1000}, locale="en-GB"
         )
         contexts.append(context)

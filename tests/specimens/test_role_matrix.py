@@ -94,7 +94,7 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "api/schema/"): EVERYBODY,
     ("GET", "api/schema"): EVERYBODY,
     ("GET", "api/docs/"): EVERYBODY,
-    ("GET", "api/docs"): EVERYBODY,
+    ("GET", "api/docs"): (302,) * 6,
     ("POST", "api/v1/specimens/<int:pk>/reviews"): (401, 400, 400, 403, 403, 404),
     ("GET", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 200, 403, 403, 403),
     ("POST", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 400, 403, 403, 403),
