@@ -49,6 +49,13 @@ class Job(models.Model):
         indexes = [
             models.Index(fields=["priority", "id"], condition=Q(state="queued"), name="job_queued"),
             models.Index(fields=["lease_until"], condition=Q(state="running"), name="job_running"),
+            # Both are looked for on pages, and are few among the jobs of years.
+            models.Index(fields=["cell_image"], condition=Q(state="failed"), name="job_failed"),
+            models.Index(
+                fields=["finished_at"],
+                condition=Q(state__in=["done", "failed"]),
+                name="job_finished",
+            ),
         ]
 
     def __str__(self) -> str:

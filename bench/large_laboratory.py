@@ -1,0 +1,381 @@
+"""How fast the lists answer in a laboratory that has kept everything for years.
+
+Fills a throw-away PostgreSQL with made-up specimens and cells by INSERT ... SELECT, then asks for
+pages as a pathologist of all sites and prints how long each took. Asserts nothing.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.counterparts import PostgreSQL, postgres
+
+if TYPE_CHECKING:
+    from specimens.models import User
+
+ROUNDS: Final = 20
+SPECIMENS_AT_ONCE: Final = 10_000
+BIG_TABLES: Final = ("specimens_cellimage", "specimens_prediction", "specimens_job")
+
+# Specimens are numbered by receipt over five years; the newest 420 are open, of the others one in
+# 2,000 was forgotten in review and one in a hundred rejected.
+SPECIMEN_ROWS: Final = """
+INSERT INTO specimens_patient
+    (id, site_id, identifier, issuer, family_name, given_name, sex, birth_date, created_at)
+SELECT i, 1 + i % %(sites)s, 'P' || lpad(i::text, 7, '0'), '',
+    (ARRAY['Musterfrau', 'Beispiel', 'Probst', 'Specimen', 'Tester'])[1 + i % 5] || i % 4000,
+    (ARRAY['Erika', 'Max', 'Kim', 'Toni'])[1 + i % 4], (ARRAY['F', 'M'])[1 + i % 2],
+    DATE '1930-01-01' + (i * 7919 % 33000)::int, now()
+FROM generate_series(1, %(specimens)s) AS i;
+
+INSERT INTO specimens_order
+    (id, site_id, patient_id, placer_number, priority, requester, clinical_information, ordered_at,
+     created_at)
+SELECT i, 1 + i % %(sites)s, i, 'ORD' || i, CASE WHEN i % 12 = 0 THEN 'stat' ELSE 'routine' END,
+    'Ward ' || i % 40, '', now(), now()
+FROM generate_series(1, %(specimens)s) AS i;
+
+INSERT INTO specimens_specimen
+    (id, site_id, order_id, accession_number, state, received_at, wbc_count, assigned_to_id,
+     review_flags, amendment_reason, rejection_reason, is_synthetic, accessioned_by_id, created_at)
+SELECT i, 1 + i % %(sites)s, i, to_char(received_at, 'YYMMDD') || '-' || lpad(i::text, 6, '0'),
+    state, received_at, 6.5, CASE WHEN state = 'in_review' THEN 1 END,
+    CASE WHEN i % 9 = 0 AND state IN ('preclassified', 'in_review')
+        THEN '[{"code": "too_few_cells", "text": "Fewer white cells than asked for"}]'::jsonb
+        ELSE '[]' END,
+    '', CASE WHEN state = 'rejected' THEN 'Clotted' ELSE '' END, true, 1, received_at
+FROM (
+    SELECT i, now() - interval '5 years' * ((%(specimens)s - i)::float / %(specimens)s)
+        AS received_at,
+        CASE
+            WHEN %(specimens)s - i < 40 THEN 'accessioned'
+            WHEN %(specimens)s - i < 100 THEN 'imaged'
+            WHEN %(specimens)s - i < 340 THEN 'preclassified'
+            WHEN %(specimens)s - i < 420 THEN 'in_review'
+            WHEN i % 2000 = 7 THEN 'preclassified'
+            WHEN i % 100 = 3 THEN 'rejected'
+            WHEN i % 150 = 5 THEN 'amended'
+            ELSE 'signed_out'
+        END AS state
+    FROM generate_series(1, %(specimens)s) AS i
+) AS one;
+
+INSERT INTO specimens_auditevent
+    (sequence, at, actor_name, action, site_id, specimen_id, object_type, object_id, details,
+     previous_hash, hash)
+SELECT 5 * i + step, now(), 'system',
+    (ARRAY['specimen.accessioned', 'specimen.viewed', 'specimen.classified', 'specimen.viewed',
+        'specimen.signed_out'])[1 + step],
+    1 + i % %(sites)s, i, 'specimen', i::text, '{}', repeat('0', 64), repeat('0', 64)
+FROM generate_series(1, %(specimens)s) AS i, generate_series(0, 4) AS step;
+"""
+
+# A cell's number decides all of it. Of the waiting 30 specimens have one failed image, of the
+# rejected each; one image in 2,000 failed once and was queued again.
+CELL_ROWS: Final = """
+CREATE TEMPORARY TABLE cell ON COMMIT DROP AS
+SELECT (i - 1) * %(cells)s::bigint + j AS id, i, j, s.site_id, s.state, s.received_at,
+    (ARRAY['Neutrophil', 'Lymphocyte', 'Monocyte', 'Eosinophil', 'Basophil', 'Unidentified'])
+        [CASE WHEN r < 60 THEN 1 WHEN r < 89 THEN 2 WHEN r < 95 THEN 3 WHEN r < 98 THEN 4
+            WHEN r < 99 THEN 5 ELSE 6 END] AS decision,
+    CASE WHEN s.state = 'imaged' AND j > %(cells)s / 2 THEN 'queued'
+        WHEN j = 1 AND (s.state = 'rejected'
+            OR (s.state = 'preclassified' AND i %% 8 = 0)) THEN 'failed'
+        ELSE 'done' END AS outcome
+FROM specimens_specimen AS s, generate_series(1, %(cells)s) AS j,
+    LATERAL (SELECT s.id AS i, (s.id * 31 + j * 17) %% 100 AS r) AS drawn
+WHERE s.id > %(after)s AND s.id <= %(upto)s AND s.state <> 'accessioned'
+ORDER BY s.id, j;
+
+INSERT INTO specimens_cellimage
+    (id, site_id, specimen_id, file, sha256, filename, media_type, size, width, height, source,
+     is_synthetic, received_from_id, created_at, label, labelled_by_id, revision)
+SELECT id, site_id, i, 'cells/2026/01/01/' || md5(id::text) || '.jpg',
+    md5(id::text) || md5((-id)::text), 'cell-' || j || '.jpg', 'image/jpeg', 12000, 360, 363,
+    'api', true, 1, received_at, CASE WHEN labelled THEN lower(decision) ELSE '' END,
+    CASE WHEN labelled THEN 1 END, CASE WHEN labelled THEN 1 ELSE 0 END
+FROM (
+    SELECT *, state IN ('signed_out', 'amended') OR (state = 'in_review' AND j %% 2 = 0) AS labelled
+    FROM cell
+) AS one;
+
+INSERT INTO specimens_prediction
+    (cell_image_id, model_version_id, predicted_class, decision, reasons, confidence, probabilities,
+     ood_score, embedding, explanation, engine, milliseconds, created_at)
+SELECT id, 1, CASE WHEN decision = 'Unidentified' THEN 'Monocyte' ELSE decision END, decision, '[]',
+    0.5 + (id * 7 %% 500) / 1000.0, '[0.01, 0.01, 0.02, 0.01, 0.95]', 0.1,
+    decode(repeat(md5(id::text), 32), 'hex'), decode(repeat(md5(id::text), 16), 'hex'),
+    'onnx', 9.5, received_at
+FROM cell WHERE outcome = 'done';
+
+INSERT INTO specimens_job
+    (cell_image_id, state, priority, attempts, worker, error_code, error, created_at, due_at,
+     finished_at)
+SELECT id, 'failed', 5, 5, 'worker-1', 'decode', 'Not an image', received_at, received_at,
+    received_at
+FROM cell WHERE outcome = 'failed' OR (outcome = 'done' AND id %% 2000 = 0);
+
+INSERT INTO specimens_job
+    (cell_image_id, state, priority, attempts, worker, error_code, error, created_at, due_at,
+     finished_at)
+SELECT id, outcome, 5, CASE WHEN outcome = 'done' THEN 1 ELSE 0 END, '', '', '', received_at,
+    received_at, CASE WHEN outcome = 'done' THEN received_at END
+FROM cell WHERE outcome <> 'failed';
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One thing asked for again and again; the queries are those of one time more."""
+
+    name: str
+    milliseconds: list[float]
+    queries: list[dict[str, str]]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.milliseconds)
+
+    @property
+    def p95(self) -> float:
+        return statistics.quantiles(self.milliseconds, n=20)[-1]
+
+    @property
+    def slowest(self) -> dict[str, str]:
+        return max(self.queries, key=lambda query: float(query["time"]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.large_laboratory", description=__doc__)
+    parser.add_argument("--specimens", type=int, default=100_000)
+    parser.add_argument("--cells-per-specimen", type=int, default=100)
+    parser.add_argument("--sites", type=int, default=3)
+    parser.add_argument("--explain", action="store_true", help="plan of the slowest query of each")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="wbclab-bench-") as home, postgres() as server:
+        _prepare(server)
+        os.environ |= {
+            "DJANGO_SETTINGS_MODULE": "wbclab.settings",
+            "WBCLAB_HOME": home,
+            "WBCLAB_DATABASE_URL": server.url,
+            "WBCLAB_REDIS_URL": "",
+            "WBCLAB_LOG_LEVEL": "WARNING",
+        }
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+        from django.db import connection
+
+        call_command("migrate", verbosity=0)
+        try:
+            person = _people(options.sites)
+            _fill(options.specimens, options.cells_per_specimen, options.sites)
+            _describe()
+            _print(measured := _measure(person, options.specimens))
+            if options.explain:
+                _explain(measured)
+        finally:
+            connection.close()
+            connection.close_pool()  # type: ignore[attr-defined] # PostgreSQL only
+
+
+def _prepare(server: PostgreSQL) -> None:
+    """Let the filling write little besides the rows. What is read with stays as it was."""
+    import psycopg
+
+    settings = {
+        "wal_level": "minimal",
+        "max_wal_senders": "0",
+        "max_wal_size": "8GB",
+        "autovacuum": "off",  # VACUUM ANALYZE is run once instead, not beside the measurement
+    }
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        for name, value in settings.items():
+            connection.execute(f"ALTER SYSTEM SET {name} = '{value}'")
+    server.restart()
+
+
+def _people(sites: int) -> "User":
+    from django.utils import timezone
+
+    from classifier.models import ModelVersion
+    from specimens.models import Role, Site, User, WorkerHeartbeat
+
+    for number in range(1, sites + 1):
+        Site.objects.create(pk=number, code=f"site-{number}", name=f"Laboratory {number}")
+    person = User.objects.create(pk=1, username="pathologist", role=Role.PATHOLOGIST)
+    person.sites.set(Site.objects.all())
+    ModelVersion.objects.create(
+        pk=1,
+        name="bench",
+        version="1",
+        digest="0" * 64,
+        metadata={"abstain": {"confidence_threshold": 0.8}, "ood": {"threshold": 1.3}},
+        is_active=True,
+    )
+    now = timezone.now()
+    WorkerHeartbeat.objects.create(
+        worker="worker-1", engine="onnx", model_digest="0" * 64, started_at=now, seen_at=now
+    )
+    return person
+
+
+def _fill(specimens: int, cells: int, sites: int) -> None:
+    from django.db import connection, transaction
+
+    started = time.monotonic()
+    with connection.cursor() as cursor:
+        # Not checked row by row: the statements refer to nothing that is not there.
+        cursor.execute("SET session_replication_role = replica")
+        cursor.execute("SET max_parallel_maintenance_workers = 0")
+        cursor.execute("SET maintenance_work_mem = '1GB'")
+        # Few values, all whole numbers of our own; percent signs of the SQL stay as they are.
+        text = SPECIMEN_ROWS.replace("%(sites)s", str(sites))
+        cursor.execute(text.replace("%(specimens)s", str(specimens)))
+        with _without_indexes(cursor):
+            for after in range(0, specimens, SPECIMENS_AT_ONCE):
+                upto = min(after + SPECIMENS_AT_ONCE, specimens)
+                with transaction.atomic():
+                    cursor.execute(CELL_ROWS, {"cells": cells, "after": after, "upto": upto})
+                _progress(f"{upto:,} specimens, {time.monotonic() - started:.0f} s")
+        for table in ("patient", "order", "specimen", "cellimage"):
+            cursor.execute(
+                f"SELECT setval(pg_get_serial_sequence('specimens_{table}', 'id'), max(id)) "  # noqa: S608
+                f"FROM specimens_{table}"
+            )
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("RESET ALL")
+    _progress(f"filled in {time.monotonic() - started:.0f} s")
+
+
+@contextmanager
+def _without_indexes(cursor: Any) -> Iterator[None]:
+    """Drop the indexes of the big tables, and build them again, each in one go."""
+    cursor.execute(
+        """
+        SELECT i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid)
+        FROM pg_index AS i LEFT JOIN pg_constraint AS c ON c.conindid = i.indexrelid
+        WHERE i.indrelid = ANY(%s::regclass[]) AND c.oid IS NULL
+        """,
+        [list(BIG_TABLES)],
+    )
+    indexes = cursor.fetchall()
+    for name, _ in indexes:
+        cursor.execute(f"DROP INDEX {name}")
+    yield
+    for name, definition in indexes:
+        _progress(f"index {name}")
+        cursor.execute(definition)
+
+
+def _progress(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _describe() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT relname, reltuples::bigint, pg_size_pretty(pg_total_relation_size(oid))
+            FROM pg_class WHERE relname = ANY(%s) ORDER BY reltuples DESC
+            """,
+            [["specimens_specimen", *BIG_TABLES]],
+        )
+        for name, rows, size in cursor.fetchall():
+            print(f"{name:<24}{rows:>14,} rows  {size}")
+        cursor.execute("SELECT pg_size_pretty(pg_database_size(current_database())), version()")
+        size, version = cursor.fetchone()
+    print(f"database {size}; {version.partition(',')[0]}; {os.cpu_count()} cores")
+
+
+def _measure(person: "User", specimens: int) -> list[Measured]:
+    from django.test import Client, RequestFactory
+    from django.urls import reverse
+
+    from specimens.views.frame import frame
+
+    client = Client(SERVER_NAME="localhost")
+    client.force_login(person)
+    request = RequestFactory().get("/")
+    request.user = person
+
+    def page(address: str) -> Callable[[], object]:
+        def ask() -> None:
+            answer = client.get(address)
+            if answer.status_code != 200:
+                raise RuntimeError(f"{address}: {answer.status_code}")
+
+        return ask
+
+    everything = reverse("specimen_list")
+    waiting = specimens - 150
+    asked = {
+        "worklist": page(reverse("worklist")),
+        "worklist, with failed images": page(reverse("worklist") + "?failed=1"),
+        "review queue": page(reverse("review_queue")),
+        "specimens": page(everything),
+        "specimens, last page": page(f"{everything}?page={specimens}"),
+        "specimens, text: a name": page(f"{everything}?q=Musterfrau12"),
+        "specimens, text: a number": page(f"{everything}?q=-{waiting:06}"),
+        "specimens, with failed images": page(f"{everything}?failed=1"),
+        "one specimen": page(reverse("specimen", args=[waiting])),
+        "frame's status line": lambda: frame(request),
+        "model page": page(reverse("model")),
+    }
+    return [_timed(name, ask) for name, ask in asked.items()]
+
+
+def _timed(name: str, ask: Callable[[], object]) -> Measured:
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    _progress(name)
+    ask()
+    milliseconds = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        ask()
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    with CaptureQueriesContext(connection) as captured:
+        ask()
+    return Measured(name, milliseconds, list(captured.captured_queries))
+
+
+def _print(measured: list[Measured]) -> None:
+    print(f"\n{'':<32}{'median':>10}{'p95':>10}{'queries':>9}{'slowest':>12}")
+    for one in measured:
+        slowest = 1000 * float(one.slowest["time"])
+        print(
+            f"{one.name:<32}{one.median:>7.0f} ms{one.p95:>7.0f} ms{len(one.queries):>9}"
+            f"{slowest:>9.0f} ms"
+        )
+    print(f"Load average over one and five minutes: {os.getloadavg()[0]:.1f}, ", end="")
+    print(f"{os.getloadavg()[1]:.1f}")
+
+
+def _explain(measured: list[Measured]) -> None:
+    from django.db import connection
+
+    for one in measured:
+        sql = one.slowest["sql"]
+        if not sql.startswith("SELECT"):
+            continue
+        print(f"\n--- {one.name} ---\n{sql}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) {sql}")
+            for (line,) in cursor.fetchall():
+                print(line)
+
+
+if __name__ == "__main__":
+    main()
