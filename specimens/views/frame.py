@@ -7,7 +7,7 @@ from django.db.models import Subquery
 from django.http import HttpRequest
 from django.utils import timezone
 
-from specimens.models import CellImage, Job, Site, Specimen, User
+from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
 from specimens.selectors.health import silence_limit
 from specimens.selectors.laboratory import last_heartbeat
@@ -45,11 +45,5 @@ def frame(request: HttpRequest) -> dict[str, Any]:
 
 
 def _failed_count(user: User) -> int:
-    # From the failed jobs outwards: they are few, the images are many.
-    failed = visible_to(user, Job).filter(
-        state=Job.State.FAILED, cell_image__specimen__isnull=False
-    )
-    images = CellImage.objects.filter(pk__in=failed.values("cell_image")).exclude(
-        specimen__state=Specimen.State.REJECTED
-    )
-    return failed_images(images).count()
+    images = visible_to(user, CellImage).filter(specimen__isnull=False)
+    return failed_images(images).exclude(specimen__state=Specimen.State.REJECTED).count()
