@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-sqlite bench lint format lock clean
+.PHONY: help run test test-postgres test-sqlite bench bench-large lint format lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -53,6 +53,11 @@ bench: ## Measure the service against the naive baseline; asserts nothing
 	@scripts/install_requirements.sh test
 	scripts/install_debian_packages.sh
 	$(PYTHON) -m bench
+
+bench-large: ## Measure the lists with 10 million cells in PostgreSQL (20 GB of disk, a quarter of an hour)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(PYTHON) -m bench.large_laboratory
 
 lint: ## Format, types, layers, security, migrations, deployment settings
 	@scripts/install_requirements.sh test
