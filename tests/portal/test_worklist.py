@@ -1,4 +1,4 @@
-"""The lists: order, filters, search by scanner, paging, and as many queries for 50 as for 5."""
+"""The lists: order, filters, search by scanner, paging, and as many queries for 1,000 as for 10."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,7 +30,7 @@ def _listed(client: Client, name: str = "worklist", **query: str) -> list[str]:
     return _numbers(client.get(reverse(name), query).content.decode())
 
 
-@pytest.mark.parametrize("count", [5, 50])
+@pytest.mark.parametrize("count", [10, 1000])
 def test_queries_do_not_grow_with_the_list(
     count: int,
     cast: Cast,
@@ -46,7 +46,7 @@ def test_queries_do_not_grow_with_the_list(
     client = as_person(cast.technician)
     with django_assert_num_queries(QUERIES):
         content = client.get(reverse("worklist")).content.decode()
-    assert len(_numbers(content)) == count
+    assert len(_numbers(content)) == min(count, 50), "one page of the list"
 
 
 def test_stat_first_then_the_oldest(cast: Cast, as_person: As) -> None:
