@@ -48,20 +48,25 @@ def claim_jobs(*, worker: str, limit: int, retries: bool = False) -> Claim:
     token = uuid.uuid4()
     due = Job.objects.filter(state=State.QUEUED, due_at__lte=now).order_by("priority", "id")
     due = due.filter(attempts__gt=0) if retries else due.filter(attempts=0)
+    due = due.select_related("cell_image")
     if connection.features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True)
+        due = due.select_for_update(skip_locked=True, of=("self",))
+    lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
     with transaction.atomic():
-        taken = Job.objects.filter(pk__in=due.values("pk")[:limit]).update(
+        # Two statements on purpose: PostgreSQL may run a locking subquery of an UPDATE once for
+        # each row, and then takes more than the limit.
+        jobs = list(due[:limit])
+        Job.objects.filter(pk__in=[job.pk for job in jobs]).update(
             state=State.RUNNING,
             lease_token=token,
-            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+            lease_until=lease_until,
             attempts=F("attempts") + 1,
             worker=worker,
         )
-        if not taken:
-            return Claim(token)
-        jobs = _held(token).select_related("cell_image").order_by("priority", "id")
-        return Claim(token, list(jobs))
+    for job in jobs:
+        job.state, job.lease_token, job.lease_until = State.RUNNING, token, lease_until
+        job.attempts, job.worker = job.attempts + 1, worker
+    return Claim(token, jobs)
 
 
 def _held(token: uuid.UUID) -> QuerySet[Job]:
