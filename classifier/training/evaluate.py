@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from classifier.artifact import ModelArtifact
 from classifier.classes import CELL_CLASSES
 from classifier.decision import CellPrediction, RawOutputs, decide
+from classifier.evaluation.metrics import area_under_roc, describe, proportion
 from classifier.preprocessing import INPUT_SIZE
 from classifier.training import plots
 from classifier.training.checkpoints import CURVES_FILE, read_curves
 from classifier.training.data import DataError, LabelledImages, load_images
 from classifier.training.export import run_onnx
-from classifier.training.metrics import area_under_roc, describe, proportion
 from classifier.training.release import ONNX_FILE
 from classifier.training.report import markdown_tables
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from classifier.classes import PREDICTED_CLASSES
-from classifier.training.metrics import Floats, Ints, reliability, roc_curve
+from classifier.evaluation.metrics import Floats, Ints, reliability, roc_curve
 
 mpl.use("Agg")
 

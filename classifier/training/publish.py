@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.classes import CELL_CLASSES
+from classifier.evaluation.metrics import describe, softmax
 from classifier.nn.dmfnet import load_dmfnet
 from classifier.preprocessing import INPUT_SIZE
 from classifier.training.calibrate import Decision, fit_decision
@@ -16,7 +17,6 @@ from classifier.training.checkpoints import CURVES_FILE
 from classifier.training.data import load_images
 from classifier.training.evaluate import REFERENCE_SET
 from classifier.training.export import export_saved_model
-from classifier.training.metrics import describe, softmax
 from classifier.training.release import ReleaseNotes, write_release
 
 TRAINING_SET = "pbc/train"

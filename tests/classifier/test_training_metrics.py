@@ -5,15 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from classifier.intervals import clopper_pearson
-from classifier.training.calibrate import (
-    distances,
-    fit_decision,
-    fit_gaussians,
-    fit_temperature,
-    negative_log_likelihood,
-)
-from classifier.training.metrics import (
+from classifier.evaluation.metrics import (
     area_under_roc,
     class_scores,
     cohen_kappa,
@@ -22,6 +14,14 @@ from classifier.training.metrics import (
     expected_calibration_error,
     proportion,
     softmax,
+)
+from classifier.intervals import clopper_pearson
+from classifier.training.calibrate import (
+    distances,
+    fit_decision,
+    fit_gaussians,
+    fit_temperature,
+    negative_log_likelihood,
 )
 from classifier.training.report import format_proportion
 
