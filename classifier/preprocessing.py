@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-PREPROCESSING_VERSION = "square-128-background-1"
+from classifier.localisation import SEARCH_SIZE, CellFrame, Floats, locate_cell
+
+PREPROCESSING_VERSION = "cell-128-background-2"
 INPUT_SIZE = 128
 
 # The background of a smear is made to look like this, whatever the lamp and the camera.
@@ -20,8 +22,8 @@ BACKGROUND_LEVEL = 235.0
 BACKGROUND_PERCENTILE = 90.0
 # A frame without visible background must not be bleached or dyed beyond recognition.
 GAIN_LIMITS = (0.70, 1.80)
-# The background is found on every n-th pixel: enough for a mean, and 16 times faster.
-_SAMPLE_STEP = 4
+# Training keeps this much more around the crop than serving shows, to shift, turn and zoom.
+TRAINING_MARGIN = 1.5
 
 
 class PreprocessingMismatchError(ValueError):
@@ -40,6 +42,8 @@ def require_version(version: str) -> None:
 def prepare(image: Image.Image) -> NDArray[np.uint8]:
     """Return the model's input for one cell image.
 
+    The background becomes neutral, the cell is found and cropped to a scale of its own.
+
     Args:
         image: A decoded and validated RGB image of any size.
 
@@ -52,30 +56,52 @@ def prepare(image: Image.Image) -> NDArray[np.uint8]:
     return prepare_at(image, INPUT_SIZE)
 
 
-def prepare_at(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """Like :func:`prepare` for another side length; training zooms into the larger image."""
+def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray[np.uint8]:
+    """Like :func:`prepare` for another side length, with ``margin`` times as much in view.
+
+    What lies outside the image is filled by repeating its border.
+    """
     if image.mode != "RGB":
         raise ValueError(f"image must be in mode RGB, received mode {image.mode!r}")
-    return _balance_background(_resize_square(image, size))
+    left, top, side = central_square(image)
+    box = (left, top, left + side, top + side)
+    reduced = image.resize(
+        (SEARCH_SIZE, SEARCH_SIZE), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0
+    )
+    frame = np.asarray(reduced)
+    background = background_colour(frame)
+    crop = _resize_crop(image, locate_cell(frame, background), size, margin)
+    gains = np.clip(BACKGROUND_LEVEL / background, *GAIN_LIMITS)
+    table = np.clip(np.rint(np.arange(256.0) * gains[:, None]), 0, 255).astype(np.uint8)
+    return np.asarray(crop.point(table.reshape(-1).tolist()))
 
 
-def _resize_square(image: Image.Image, size: int) -> Image.Image:
-    """Cut the central square and resize it with an antialiasing filter."""
+def central_square(image: Image.Image) -> tuple[int, int, int]:
+    """Return left, top and side of the largest square in the middle, in pixels."""
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    return (width - side) // 2, (height - side) // 2, side
 
 
-def _balance_background(image: Image.Image) -> NDArray[np.uint8]:
-    """Scale each channel so that the mean background becomes neutral (von Kries adaptation)."""
-    pixels = np.asarray(image)
-    sample = pixels[::_SAMPLE_STEP, ::_SAMPLE_STEP].reshape(-1, 3)
-    green = sample[:, 1]
+def background_colour(frame: NDArray[np.uint8]) -> Floats:
+    """Return the mean colour (3,) of what is brightest in green, at least 1 in each channel."""
+    pixels = frame.reshape(-1, 3)
+    green = pixels[:, 1]
     rank = int(BACKGROUND_PERCENTILE / 100.0 * (green.size - 1))
     limit = np.partition(green, rank)[rank]
-    background = sample[green >= limit].mean(axis=0)
-    gains = np.clip(BACKGROUND_LEVEL / np.maximum(background, 1.0), *GAIN_LIMITS)
-    table = np.clip(np.rint(np.arange(256.0) * gains[:, None]), 0, 255).astype(np.uint8)
-    return np.asarray(image.point(table.reshape(-1).tolist()))
+    return np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0)
+
+
+def _resize_crop(image: Image.Image, cell: CellFrame, size: int, margin: float) -> Image.Image:
+    """Cut the square around the cell and resize it with an antialiasing filter."""
+    left, top, side = central_square(image)
+    extra = (margin - 1.0) / 2.0 * cell.side
+    x, y = left + (cell.left - extra) * side, top + (cell.top - extra) * side
+    width = margin * cell.side * side
+    over = max(-x, -y, x + width - image.width, y + width - image.height)
+    if over > 0.0:
+        pad = int(np.ceil(over)) + 1
+        padded = np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        image, x, y = Image.fromarray(padded), x + pad, y + pad
+    box = (x, y, x + width, y + width)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)

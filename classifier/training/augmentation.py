@@ -27,24 +27,24 @@ class CellAugmentation(layers.Layer):
     """Turn large training crops into varied inputs of the network.
 
     Args:
-        output_size: Side of the output; the input is ``2 * output_size`` wide, so that zooming in
-            shows detail and zooming out can be antialiased by averaging 2x2 pixels.
-        zoom: Smallest and largest side of the visible part, relative to the crop. In a quarter
-            of the images it stays between 0.9 and 1.1, the scale of the source.
+        output_size: Side of the output. The input may be wider, at the same scale: what is
+            around the middle comes into view when it is shifted, turned or zoomed out.
+        zoom: Smallest and largest side of the visible part, relative to the output. In a quarter
+            of the images it stays between 0.95 and 1.05.
         shift: Largest displacement of the centre, relative to the visible part.
         stain: Strength of the change of stain (0 switches it off).
         colour: Strength of hue, saturation, gamma, channel gains, contrast and illumination.
         focus: Strength of blur, sharpening, haze and noise.
         seed: Seed of the random numbers.
 
-    Shapes: input (n, 2s, 2s, 3) in 0..255 of any type, output (n, s, s, 3) float32 in 0..255.
-    Outside training the crop is only averaged down to the output size.
+    Shapes: input (n, m, m, 3) in 0..255 of any type, m >= s, output (n, s, s, 3) float32 in 0..255.
+    Outside training the middle is cut out.
     """
 
     def __init__(
         self,
         output_size: int = 128,
-        zoom: tuple[float, float] = (0.38, 1.1),
+        zoom: tuple[float, float] = (0.7, 1.45),
         shift: float = 0.08,
         stain: float = 1.0,
         colour: float = 1.0,
@@ -74,14 +74,18 @@ class CellAugmentation(layers.Layer):
     def call(self, inputs: Any, training: bool = False) -> Any:
         images = ops.cast(inputs, "float32") / 255.0
         if not training:
-            return 255.0 * ops.average_pool(images, 2, strides=2)
-        images = self._place(images)
-        images = ops.average_pool(images, 2, strides=2)
+            return 255.0 * self._middle(images)
+        images = self._middle(self._place(images))
         images = self._refocus(images)
         images = jitter_stain(images, self.stain, self.generator)
         images = self._recolour(images)
         images = self._disturb(images)
         return 255.0 * ops.clip(images, 0.0, 1.0)
+
+    def _middle(self, images: Any) -> Any:
+        start = (images.shape[1] - self.output_size) // 2
+        end = start + self.output_size
+        return images[:, start:end, start:end]
 
     def _uniform(self, images: Any, low: float, high: float, channels: int = 1) -> Any:
         """One random number per image (and channel), shaped to broadcast over the pixels."""
@@ -97,12 +101,13 @@ class CellAugmentation(layers.Layer):
         """Rotate by any angle, flip, zoom, stretch a little and shift, in one resampling."""
         draw = self._uniform
         wide = ops.exp(draw(images, math.log(self.zoom[0]), math.log(self.zoom[1])))
-        scale = ops.where(draw(images, 0.0, 1.0) < 0.25, draw(images, 0.9, 1.1), wide)[:, 0, 0, 0]
+        scale = ops.where(draw(images, 0.0, 1.0) < 0.25, draw(images, 0.95, 1.05), wide)[:, 0, 0, 0]
         stretch = ops.exp(self._normal(images, 0.05))[:, 0, 0, 0]
         angle = draw(images, 0.0, 2.0 * math.pi)[:, 0, 0, 0]
         flip = ops.sign(draw(images, -1.0, 1.0))[:, 0, 0, 0]
-        size = 2.0 * self.output_size
-        offset = draw(images, -self.shift, self.shift, 2)[:, 0, 0, :] * scale[:, None] * size
+        size = images.shape[1]
+        shift = draw(images, -self.shift, self.shift, 2)[:, 0, 0, :]
+        offset = shift * scale[:, None] * self.output_size
         cosine, sine = ops.cos(angle) * scale, ops.sin(angle) * scale
         matrix = (cosine * stretch * flip, -sine, sine * stretch * flip, cosine)
         centre = (size - 1.0) / 2.0

@@ -57,13 +57,16 @@ def data_folder() -> Path:
     return (Path(__file__).resolve().parents[2] / DEFAULT_DATA_FOLDER).resolve()
 
 
-def load_images(source: Path, size: int, *, only_classes: bool = True) -> LabelledImages:
+def load_images(
+    source: Path, size: int, *, margin: float = 1.0, only_classes: bool = True
+) -> LabelledImages:
     """Read labelled images and prepare them.
 
     Args:
         source: A folder with one sub-folder per class, or a CSV file with the columns ``path``
             (relative to the file) and ``label``. Class names are compared in lower case.
         size: Side of the prepared images in pixels.
+        margin: How much to show around the cell; 1 is what serving shows.
         only_classes: Whether a label that is none of the five classes is an error; otherwise it
             becomes -1.
 
@@ -74,7 +77,7 @@ def load_images(source: Path, size: int, *, only_classes: bool = True) -> Labell
     if not entries:
         raise DataError(f"no images in {source}")
     labels = [_class_index(group, source, only_classes) for _, group in entries]
-    images, failures = _read_all([path for path, _ in entries], size)
+    images, failures = _read_all([path for path, _ in entries], size, margin)
     if failures:
         listed = "\n  ".join(failures[:10])
         raise DataError(f"{len(failures)} images of {source} are unreadable:\n  {listed}")
@@ -119,13 +122,15 @@ def _class_index(group: str, source: Path, only_classes: bool) -> int:
     return NO_CLASS
 
 
-def _read_all(paths: Sequence[Path], size: int) -> tuple[list[NDArray[np.uint8]], list[str]]:
+def _read_all(
+    paths: Sequence[Path], size: int, margin: float
+) -> tuple[list[NDArray[np.uint8]], list[str]]:
     failures: list[str] = []
 
     def read(path: Path) -> NDArray[np.uint8] | None:
         try:
             with Image.open(path) as image:
-                return prepare_at(image.convert("RGB"), size)
+                return prepare_at(image.convert("RGB"), size, margin=margin)
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             failures.append(f"{path}: {error}")
             return None

@@ -14,7 +14,7 @@ from keras import Input, Model
 
 from classifier.nn.dmfnet import build_dmfnet
 from classifier.nn.mobilenet import load_imagenet
-from classifier.preprocessing import INPUT_SIZE
+from classifier.preprocessing import INPUT_SIZE, TRAINING_MARGIN
 from classifier.training.augmentation import CellAugmentation
 from classifier.training.checkpoints import (
     claim_folder,
@@ -26,8 +26,8 @@ from classifier.training.checkpoints import (
 from classifier.training.configuration import TrainingConfiguration
 from classifier.training.data import BalancedBatches, LabelledImages, load_images
 
-# Training crops are larger than the input, so that zooming in shows more detail.
-CROP_SIZE = 2 * INPUT_SIZE
+# Training crops show more than the input does, at the same number of pixels per micrometre.
+CROP_SIZE = int(TRAINING_MARGIN * INPUT_SIZE)
 EVALUATION_BATCH = 64
 
 
@@ -49,7 +49,7 @@ def train(
         DataError: If images are missing or unreadable.
         ResumeError: If ``output`` holds another training.
     """
-    training_set = load_images(data / configuration.train, CROP_SIZE)
+    training_set = load_images(data / configuration.train, CROP_SIZE, margin=TRAINING_MARGIN)
     validation_sets = {
         name: load_images(data / folder, INPUT_SIZE)
         for name, folder in configuration.validation.items()

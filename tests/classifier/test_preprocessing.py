@@ -17,7 +17,6 @@ from classifier.preprocessing import (
     PREPROCESSING_VERSION,
     PreprocessingMismatchError,
     prepare,
-    prepare_at,
     require_version,
 )
 
@@ -60,12 +59,6 @@ def test_a_cast_of_the_lamp_hardly_matters() -> None:
     warm = Image.fromarray((plain * [1.0, 0.95, 0.8]).astype(np.uint8))
     difference = prepare(warm).astype(int) - prepare(_smear((230, 230, 230))).astype(int)
     assert np.abs(difference).max() <= 3
-
-
-def test_larger_crop_shows_the_same() -> None:
-    large = prepare_at(_smear((220, 220, 210)), 2 * INPUT_SIZE).astype(float)
-    halved = large.reshape(INPUT_SIZE, 2, INPUT_SIZE, 2, 3).mean(axis=(1, 3))
-    assert np.abs(halved - prepare(_smear((220, 220, 210)))).mean() < 1.0
 
 
 def test_is_deterministic_and_leaves_the_image_alone() -> None:
