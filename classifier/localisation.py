@@ -35,16 +35,20 @@ _STEPS = 12
 _BINS = 64
 
 
-class CellFrame(NamedTuple):
-    """The square around a cell, in parts of the side of the frame searched (0..1)."""
+class FoundCell(NamedTuple):
+    """The square around a cell, in parts of the side of the frame searched (0..1).
+
+    `nucleus` is the mean optical density (3,) of its nucleus over the background's, RGB.
+    """
 
     left: float
     top: float
     side: float
+    nucleus: Floats
 
 
-def locate_cell(frame: NDArray[np.uint8], background: Floats) -> CellFrame:
-    """Return the square to show the network.
+def locate_cell(frame: NDArray[np.uint8], background: Floats) -> FoundCell:
+    """Return the square to show the network, and how deeply the nucleus is stained.
 
     Args:
         frame: Array (n, n, 3) of uint8, RGB, the frame reduced to a few dozen pixels a side.
@@ -54,17 +58,17 @@ def locate_cell(frame: NDArray[np.uint8], background: Floats) -> CellFrame:
         A square inside the frame. A frame without anything dark is returned almost whole.
     """
     size = frame.shape[0]
-    density = -np.log(np.clip(frame / background, 0.02, 1.0))
-    darkness = (0.5 * density[..., 0] + density[..., 1]).astype(np.float32)
+    density = -np.log(np.clip(frame / background, 0.02, 1.0)).astype(np.float32)
+    darkness = 0.5 * density[..., 0] + density[..., 1]
     axis = np.arange(size, dtype=np.float32)
     middle = (size - 1) / 2
     bell = np.exp(-((axis - middle) ** 2) / (2 * (_PRIOR_WIDTH * size) ** 2)).astype(np.float32)
     prior = np.outer(bell, bell)
-    nucleus = _nucleus(darkness, prior)
-    x, y, spread = _mean_shift(nucleus, prior, axis)
+    weights, (x, y, spread) = _mean_shift(_nucleus(darkness, prior), prior, axis)
     side = min(max(SIDE_PER_SPREAD * spread / size, SMALLEST_SIDE), 1.0)
-    left, top = ((centre + 0.5) / size - side / 2 for centre in (x, y))
-    return CellFrame(min(max(left, 0.0), 1.0 - side), min(max(top, 0.0), 1.0 - side), side)
+    left, top = (min(max((c + 0.5) / size - side / 2, 0.0), 1.0 - side) for c in (x, y))
+    nucleus = np.einsum("yx,yxc->c", weights, density) / max(float(weights.sum()), 1e-6)
+    return FoundCell(left, top, side, nucleus.astype(np.float32))
 
 
 def _nucleus(darkness: Floats, prior: Floats) -> Floats:
@@ -79,19 +83,24 @@ def _nucleus(darkness: Floats, prior: Floats) -> Floats:
     return np.clip((darkness - threshold) / slope, 0.0, 1.0)
 
 
-def _mean_shift(nucleus: Floats, prior: Floats, axis: Floats) -> tuple[float, float, float]:
-    """Return the centre (x, y) and the spread of the nucleus nearest to the middle, in pixels."""
-    x, y, spread = _moments(nucleus * prior, axis)
+def _mean_shift(
+    nucleus: Floats, prior: Floats, axis: Floats
+) -> tuple[Floats, tuple[float, float, float]]:
+    """Return the weights of the nucleus nearest to the middle; its x, y and spread in pixels."""
+    weights = nucleus * prior
+    found = _moments(weights, axis)
     for _ in range(_STEPS):
+        x, y, spread = found
         distance = np.sqrt((axis - x)[None, :] ** 2 + (axis - y)[:, None] ** 2)
         inside = nucleus * np.clip(_WINDOW * spread - distance, 0.0, 1.0)
         if inside.sum() < 3.0:
             break
-        before, (x, y, spread) = (x, y, spread), _moments(inside, axis)
-        spread = max(spread, _SMALLEST_SPREAD * axis.size)
-        if max(abs(a - b) for a, b in zip(before, (x, y, spread), strict=True)) < 0.02:
+        x, y, spread = _moments(inside, axis)
+        before, found = found, (x, y, max(spread, _SMALLEST_SPREAD * axis.size))
+        weights = inside
+        if max(abs(a - b) for a, b in zip(before, found, strict=True)) < 0.02:
             break
-    return x, y, spread
+    return weights, found
 
 
 def _moments(weights: Floats, axis: Floats) -> tuple[float, float, float]:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.localisation import SEARCH_SIZE, CellFrame, Floats, locate_cell
+from classifier.localisation import SEARCH_SIZE, Floats, FoundCell, locate_cell
 
-PREPROCESSING_VERSION = "cell-128-background-2"
+PREPROCESSING_VERSION = "cell-128-stain-2"
 INPUT_SIZE = 128
 
 # The background of a smear is made to look like this, whatever the lamp and the camera.
@@ -22,6 +22,10 @@ BACKGROUND_LEVEL = 235.0
 BACKGROUND_PERCENTILE = 90.0
 # A frame without visible background must not be bleached or dyed beyond recognition.
 GAIN_LIMITS = (0.70, 1.80)
+# Optical density of the nucleus in red and green: how deep the stain is made to look. Blue stays as
+# it is: some cameras see nuclei as bright there as the background, and nothing would be scaled.
+NUCLEUS_DENSITY = np.array([1.2, 2.0], np.float32)
+DENSITY_LIMITS = (0.4, 2.5)
 # Training keeps this much more around the crop than serving shows, to shift, turn and zoom.
 TRAINING_MARGIN = 1.5
 
@@ -42,7 +46,8 @@ def require_version(version: str) -> None:
 def prepare(image: Image.Image) -> NDArray[np.uint8]:
     """Return the model's input for one cell image.
 
-    The background becomes neutral, the cell is found and cropped to a scale of its own.
+    The cell is found and cropped to a scale of its own, the background becomes neutral, the nucleus
+    equally deep in red and green: two points on the scale of optical density of each channel.
 
     Args:
         image: A decoded and validated RGB image of any size.
@@ -70,10 +75,9 @@ def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray
     )
     frame = np.asarray(reduced)
     background = background_colour(frame)
-    crop = _resize_crop(image, locate_cell(frame, background), size, margin)
-    gains = np.clip(BACKGROUND_LEVEL / background, *GAIN_LIMITS)
-    table = np.clip(np.rint(np.arange(256.0) * gains[:, None]), 0, 255).astype(np.uint8)
-    return np.asarray(crop.point(table.reshape(-1).tolist()))
+    cell = locate_cell(frame, background)
+    table = _colour_table(background, cell.nucleus)
+    return np.asarray(_resize_crop(image, cell, size, margin).point(table.reshape(-1).tolist()))
 
 
 def central_square(image: Image.Image) -> tuple[int, int, int]:
@@ -92,7 +96,21 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     return np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0)
 
 
-def _resize_crop(image: Image.Image, cell: CellFrame, size: int, margin: float) -> Image.Image:
+def _colour_table(background: Floats, nucleus: Floats) -> NDArray[np.uint8]:
+    """Return the new value (3, 256) of each value of each channel.
+
+    A gain of light makes the background neutral (von Kries adaptation), a gain of optical density
+    the nucleus as deep as :data:`NUCLEUS_DENSITY` (Lambert-Beer: a stain's density is its amount).
+    """
+    gains = np.clip(BACKGROUND_LEVEL / background, *GAIN_LIMITS)
+    light = np.clip(np.arange(256.0) * gains[:, None] / BACKGROUND_LEVEL, 0.01, 1.2)
+    depth = np.ones(3)
+    depth[:2] = np.clip(NUCLEUS_DENSITY / np.maximum(nucleus[:2], 0.05), *DENSITY_LIMITS)
+    values = BACKGROUND_LEVEL * light ** depth[:, None]
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+def _resize_crop(image: Image.Image, cell: FoundCell, size: int, margin: float) -> Image.Image:
     """Cut the square around the cell and resize it with an antialiasing filter."""
     left, top, side = central_square(image)
     extra = (margin - 1.0) / 2.0 * cell.side

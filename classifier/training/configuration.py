@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ class TrainingConfiguration:
 
     Attributes:
         train: Training images, relative to the data folder.
+        also: Further sources: folder to how often each of its images counts, so that a small one
+            is not lost beside a large one.
         validation: Sets to follow during training, name to folder; the first decides.
         imagenet: Weights file of the backbone, relative to the data folder; empty for none.
         validate_every: Epochs between two validations.
@@ -30,6 +32,7 @@ class TrainingConfiguration:
 
     train: str
     validation: dict[str, str]
+    also: dict[str, int] = field(default_factory=dict)
     imagenet: str = ""
     seed: int = 0
     epochs: int = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +120,17 @@ def _class_index(group: str, source: Path, only_classes: bool) -> int:
     if only_classes:
         raise DataError(f"unknown class {group!r} in {source}; expected one of {CLASS_KEYS}")
     return NO_CLASS
+
+
+def join_images(parts: Iterable[LabelledImages]) -> LabelledImages:
+    """Put several sets into one, in their order."""
+    joined = list(parts)
+    return LabelledImages(
+        np.concatenate([part.images for part in joined]),
+        np.concatenate([part.labels for part in joined]),
+        tuple(path for part in joined for path in part.paths),
+        tuple(group for part in joined for group in part.groups),
+    )
 
 
 def _read_all(

@@ -24,7 +24,12 @@ from classifier.training.checkpoints import (
     write_curves,
 )
 from classifier.training.configuration import TrainingConfiguration
-from classifier.training.data import BalancedBatches, LabelledImages, load_images
+from classifier.training.data import (
+    BalancedBatches,
+    LabelledImages,
+    join_images,
+    load_images,
+)
 
 # Training crops show more than the input does, at the same number of pixels per micrometre.
 CROP_SIZE = int(TRAINING_MARGIN * INPUT_SIZE)
@@ -49,7 +54,7 @@ def train(
         DataError: If images are missing or unreadable.
         ResumeError: If ``output`` holds another training.
     """
-    training_set = load_images(data / configuration.train, CROP_SIZE, margin=TRAINING_MARGIN)
+    training_set = load_training_set(configuration, data)
     validation_sets = {
         name: load_images(data / folder, INPUT_SIZE)
         for name, folder in configuration.validation.items()
@@ -81,6 +86,16 @@ def train(
             verbose=_verbosity(verbose),
         )
     return averaged_weights_file(output, configuration.epochs)
+
+
+def load_training_set(configuration: TrainingConfiguration, data: Path) -> LabelledImages:
+    """Read the images of all sources, each as often as the configuration says."""
+    sources = {configuration.train: 1, **configuration.also}
+    return join_images(
+        load_images(data / folder, CROP_SIZE, margin=TRAINING_MARGIN)
+        for folder, times in sources.items()
+        for _ in range(times)
+    )
 
 
 def _verbosity(verbose: bool) -> int:
