@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from classifier.evaluation.appearance import QUANTILES
+from classifier.evaluation.markdown import listed
 from classifier.evaluation.run import Evaluated
 
 Verdict = Literal["alike", "somewhat different", "different"]
@@ -226,7 +227,6 @@ def _answer(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dic
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
-    texts = [
-        row["text"] if row["verdict"] == "different" else f"{row['text']} in part" for row in rows
-    ]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return listed(
+        [row["text"] if row["verdict"] == "different" else f"{row['text']} in part" for row in rows]
+    )
