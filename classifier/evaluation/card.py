@@ -81,7 +81,7 @@ def render_card(metadata: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         _explanation(figures["sets"]),
         describe_seeds(figures.get("seeds") or []),
         describe_speed(figures),
-        describe_data(metadata["data"]),
+        describe_data(metadata["data"], figures["sets"]),
         describe_training(metadata),
         describe_lineage(metadata.get("lineage")),
         "## Limits\n\n" + "".join(f"- {text}\n" for text in metadata["limitations"]),

@@ -10,6 +10,18 @@ from classifier.evaluation.filters import NOTHING, number, percent
 from classifier.evaluation.markdown import table
 from classifier.evaluation.standard import EXTERNAL_SETS, FOREIGN_SET, REFERENCE_SET
 
+# The sets that only evaluate, unless the metadata says otherwise: what, licence, images, doi.
+_EVALUATED = {
+    FOREIGN_SET: "PBC, erythroblasts, immature granulocytes and platelets: evaluation only",
+    "bccd/external": "BCCD, crops around the white cells",
+    "jtsc/external": "JTSC (Zheng et al. 2018, Micron): evaluation only",
+}
+_LICENCES = {
+    FOREIGN_SET: ("CC BY 4.0", "1800", "10.17632/snkd93bnjr.1"),
+    "bccd/external": ("MIT", "351", NOTHING),
+    "jtsc/external": ("GPL-3.0", "300", NOTHING),
+}
+
 
 def describe_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
     if len(rows) < 2:
@@ -49,7 +61,8 @@ def describe_speed(figures: Mapping[str, Any]) -> str:
     )
 
 
-def describe_data(sources: Sequence[Mapping[str, Any]]) -> str:
+def describe_data(sources: Sequence[Mapping[str, Any]], sets: Iterable[str]) -> str:
+    """What it was trained on, by its metadata, and the sets of this card that are not in that."""
     rows = [
         (
             source["name"],
@@ -59,6 +72,7 @@ def describe_data(sources: Sequence[Mapping[str, Any]]) -> str:
         )
         for source in sources
     ]
+    rows += [(_EVALUATED[name], *_LICENCES[name]) for name in sets if name in _EVALUATED]
     return f"## Data\n\n{table(('data', 'licence', 'images', 'doi'), rows)}"
 
 

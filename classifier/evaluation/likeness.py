@@ -31,12 +31,14 @@ class Quantity:
         unit: behind the numbers, which are multiplied by `factor`.
         lower: what it means that the images lie below the reference; `higher` likewise.
         advice: what the laboratory can do about it.
+        least: a difference below this does not matter, however alike the references are.
     """
 
     title: str
     lower: str
     higher: str
     advice: str
+    least: float
     unit: str = ""
     factor: float = 1.0
 
@@ -56,6 +58,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the cells are smaller in the frame",
         "the cells fill more of the frame",
         _CROP,
+        0.03,
         "%",
         100.0,
     ),
@@ -64,6 +67,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the background is darker",
         "the background is brighter",
         "Check lamp and exposure: an empty field should be nearly white, and not clipped.",
+        0.03,
         "%",
         100.0,
     ),
@@ -72,6 +76,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the background is bluer",
         "the background is yellower",
         _LAMP,
+        0.05,
         "%",
         100.0,
     ),
@@ -80,12 +85,14 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the nuclei are stained more weakly",
         "the nuclei are stained more strongly",
         _STAIN,
+        0.1,
     ),
     "nucleus_blueness": Quantity(
         "Colour of the nucleus, share of blue dye",
         "the nuclei are redder",
         "the nuclei are bluer",
         _STAIN,
+        0.02,
         "%",
         100.0,
     ),
@@ -94,6 +101,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the cytoplasm is redder",
         "the cytoplasm is bluer",
         _STAIN,
+        0.02,
         "%",
         100.0,
     ),
@@ -102,12 +110,14 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the images are less sharp",
         "the images are sharper, or noisier",
         "Check the focus, and how strongly the images are compressed or enlarged.",
+        0.02,
     ),
     "frame": Quantity(
         "Shorter side of the image",
         "the images have fewer pixels",
         "the images have more pixels",
         "Export the crops at the resolution of the camera, not enlarged.",
+        32.0,
         " px",
     ),
 }
@@ -157,7 +167,8 @@ def _row(
     if expected is None or not values:
         return None
     found = np.array(values)
-    below, above = (found < expected[_LOW]).mean(), (found > expected[_HIGH]).mean()
+    below = (found < expected[_LOW] - quantity.least).mean()
+    above = (found > expected[_HIGH] + quantity.least).mean()
     outside = float(below + above)
     middle = [float(value) for value in np.quantile(found, (0.25, 0.5, 0.75))]
     text = quantity.higher if middle[1] > expected[_MIDDLE] else quantity.lower
