@@ -103,7 +103,7 @@ def _write(cells: Iterable[CellImage], folder: Path) -> Exported:
 def _write_pixels(cell: CellImage, target: Path) -> None:
     """Decode a file that passed the intake's checks and was decoded within limits before."""
     target.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile(suffix=Path(cell.file.name).suffix) as copy:
+    with tempfile.NamedTemporaryFile(suffix=Path(str(cell.file.name)).suffix) as copy:
         with cell.file.open() as stored:
             shutil.copyfileobj(stored, copy)
         copy.flush()

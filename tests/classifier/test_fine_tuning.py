@@ -23,8 +23,10 @@ from classifier.nn.explained_classifier import ExplainedClassifier
 from classifier.nn.gelu import ExactGelu
 from classifier.synthetic import draw_cell, save_jpeg
 from classifier.training.calibrate import Decision
+from classifier.training.data import load_images
 from classifier.training.release import ReleaseNotes, write_release
 from classifier.training.split import describe_files, split_files
+from classifier.training.train import CROP_SIZE
 from tests.classifier.test_evaluate_parts import judged
 
 pytestmark = pytest.mark.filterwarnings(
@@ -145,13 +147,10 @@ def test_only_the_training_part_moves_the_weights(
     parent: Path, cells: Path, tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Path] = []
-    from classifier.training import train as training
-
-    original = training.load_images
 
     def note(source: Path, size: int, **options: Any) -> Any:
-        images = original(source, size, **options)
-        if size == training.CROP_SIZE:
+        images = load_images(source, size, **options)
+        if size == CROP_SIZE:
             seen.extend(images.paths)
         return images
 
