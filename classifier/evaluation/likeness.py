@@ -44,8 +44,8 @@ class Quantity:
 
 
 _CROP: Final = (
-    "Cut the crops so that the cell covers about as much of the frame as in the training images, "
-    "or give the pixel size of the camera where it can be given."
+    "Cut the crops so that one cell lies in the middle and covers about as much of the frame as in "
+    "the training images; the preparation of the images evens out only a part of such differences."
 )
 _LAMP: Final = "Set the white balance of the camera on an empty field of the slide."
 _STAIN: Final = (
@@ -224,6 +224,10 @@ def _answer(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dic
         if worse:
             text = f"Yes, mostly, though {_listed(worse)}."
         return {"answer": "yes", "text": f"{text} {own}", "advice": advice if worse else []}
+    if scores["verdict"] == "alike":
+        text = f"In part: {_listed(worse)}. But the model does not find them strange. {own}"
+        advice.append("Where the figures of this report are good, nothing needs to be done.")
+        return {"answer": "in part", "text": text, "advice": advice}
     answer = "no" if scores["verdict"] == "different" else "in part"
     start = "No" if answer == "no" else "Only in part"
     reason = f": {_listed(worse)}." if worse else "."

@@ -205,6 +205,13 @@ def test_strange_for_no_measured_reason(reference: dict[str, Any]) -> None:
     assert likeness["ood"]["above_reference_percentile_95"] == 1.0
 
 
+def test_other_images_the_model_does_not_find_strange(reference: dict[str, Any]) -> None:
+    likeness = compare(_many(change=lambda image: image.crop((80, 80, 280, 280))), reference)
+    assert likeness["answer"] == "in part"
+    assert "the cells fill more of the frame" in likeness["text"]
+    assert "does not find them strange" in likeness["text"]
+
+
 def test_too_few_images_or_no_reference_is_no_answer(reference: dict[str, Any]) -> None:
     assert compare(Evaluated([judged(4, 4)]), reference)["answer"] == "unknown"
     assert compare(_many(), None)["answer"] == "unknown"
