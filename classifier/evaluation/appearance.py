@@ -27,7 +27,8 @@ class Appearance:
         nucleus_strength: mean optical density of the nucleus over that of the background.
         nucleus_blueness: share of that density that lies in red light: high is blue, low is red.
         cytoplasm_blueness: the same for the cytoplasm.
-        sharpness: contrast between neighbouring pixels in the cell, relative to its density.
+        sharpness: contrast between neighbouring pixels in the cell, relative to that of the whole
+            cell, times its diameter: the same at every magnification.
     """
 
     frame: float
@@ -60,7 +61,7 @@ def measure(image: Image.Image, frame: int) -> Appearance:
     nucleus = density[region.nucleus].mean(axis=0) - background
     return Appearance(
         frame=float(frame),
-        cell_diameter=float(np.sqrt(4 / np.pi * region.cell.mean())),
+        cell_diameter=_diameter(region),
         background_brightness=bright,
         background_warmth=warmth,
         nucleus_strength=float(nucleus.mean()),
@@ -99,7 +100,13 @@ def _sharpness(density: Density, region: CellRegion) -> float | None:
     steps = np.abs(np.diff(green, axis=0))[:, :-1] + np.abs(np.diff(green, axis=1))[:-1]
     inside = region.cell[:-1, :-1]
     contrast = float(green[region.cell].std())
-    return float(steps[inside].mean()) / contrast if contrast > 0.02 else None
+    if contrast <= 0.02:
+        return None
+    return float(steps[inside].mean()) / contrast * _diameter(region)
+
+
+def _diameter(region: CellRegion) -> float:
+    return float(np.sqrt(4 / np.pi * region.cell.mean()))
 
 
 def describe_appearance(pictures: Iterable[Appearance]) -> dict[str, Any]:

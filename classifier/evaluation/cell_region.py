@@ -103,6 +103,8 @@ def _smooth(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _otsu(values: NDArray[np.float32]) -> tuple[float, float]:
     """Threshold that separates two groups best (Otsu 1979), and the distance of their means."""
+    if float(np.ptp(values)) < _LEAST_CONTRAST:
+        return float(values.max()), 0.0
     counts, edges = np.histogram(values, bins=128)
     centres = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)[:-1]

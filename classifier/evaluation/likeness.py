@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from classifier.evaluation.appearance import QUANTILES
+from classifier.evaluation.markdown import listed
 from classifier.evaluation.run import Evaluated
 
 Verdict = Literal["alike", "somewhat different", "different"]
@@ -30,19 +31,21 @@ class Quantity:
         unit: behind the numbers, which are multiplied by `factor`.
         lower: what it means that the images lie below the reference; `higher` likewise.
         advice: what the laboratory can do about it.
+        least: a difference below this does not matter, however alike the references are.
     """
 
     title: str
     lower: str
     higher: str
     advice: str
+    least: float
     unit: str = ""
     factor: float = 1.0
 
 
 _CROP: Final = (
-    "Cut the crops so that the cell covers about as much of the frame as in the training images, "
-    "or give the pixel size of the camera where it can be given."
+    "Cut the crops so that one cell lies in the middle and covers about as much of the frame as in "
+    "the training images; the preparation of the images evens out only a part of such differences."
 )
 _LAMP: Final = "Set the white balance of the camera on an empty field of the slide."
 _STAIN: Final = (
@@ -55,6 +58,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the cells are smaller in the frame",
         "the cells fill more of the frame",
         _CROP,
+        0.03,
         "%",
         100.0,
     ),
@@ -63,6 +67,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the background is darker",
         "the background is brighter",
         "Check lamp and exposure: an empty field should be nearly white, and not clipped.",
+        0.03,
         "%",
         100.0,
     ),
@@ -71,6 +76,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the background is bluer",
         "the background is yellower",
         _LAMP,
+        0.05,
         "%",
         100.0,
     ),
@@ -79,12 +85,14 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the nuclei are stained more weakly",
         "the nuclei are stained more strongly",
         _STAIN,
+        0.1,
     ),
     "nucleus_blueness": Quantity(
         "Colour of the nucleus, share of blue dye",
         "the nuclei are redder",
         "the nuclei are bluer",
         _STAIN,
+        0.02,
         "%",
         100.0,
     ),
@@ -93,6 +101,7 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the cytoplasm is redder",
         "the cytoplasm is bluer",
         _STAIN,
+        0.02,
         "%",
         100.0,
     ),
@@ -101,12 +110,14 @@ QUANTITIES: Final[Mapping[str, Quantity]] = {
         "the images are less sharp",
         "the images are sharper, or noisier",
         "Check the focus, and how strongly the images are compressed or enlarged.",
+        0.02,
     ),
     "frame": Quantity(
         "Shorter side of the image",
         "the images have fewer pixels",
         "the images have more pixels",
         "Export the crops at the resolution of the camera, not enlarged.",
+        32.0,
         " px",
     ),
 }
@@ -156,7 +167,8 @@ def _row(
     if expected is None or not values:
         return None
     found = np.array(values)
-    below, above = (found < expected[_LOW]).mean(), (found > expected[_HIGH]).mean()
+    below = (found < expected[_LOW] - quantity.least).mean()
+    above = (found > expected[_HIGH] + quantity.least).mean()
     outside = float(below + above)
     middle = [float(value) for value in np.quantile(found, (0.25, 0.5, 0.75))]
     text = quantity.higher if middle[1] > expected[_MIDDLE] else quantity.lower
@@ -212,6 +224,10 @@ def _answer(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dic
         if worse:
             text = f"Yes, mostly, though {_listed(worse)}."
         return {"answer": "yes", "text": f"{text} {own}", "advice": advice if worse else []}
+    if scores["verdict"] == "alike":
+        text = f"In part: {_listed(worse)}. But the model does not find them strange. {own}"
+        advice.append("Where the figures of this report are good, nothing needs to be done.")
+        return {"answer": "in part", "text": text, "advice": advice}
     answer = "no" if scores["verdict"] == "different" else "in part"
     start = "No" if answer == "no" else "Only in part"
     reason = f": {_listed(worse)}." if worse else "."
@@ -226,7 +242,6 @@ def _answer(rows: Sequence[Mapping[str, Any]], scores: Mapping[str, Any]) -> dic
 
 
 def _listed(rows: Sequence[Mapping[str, Any]]) -> str:
-    texts = [
-        row["text"] if row["verdict"] == "different" else f"{row['text']} in part" for row in rows
-    ]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return listed(
+        [row["text"] if row["verdict"] == "different" else f"{row['text']} in part" for row in rows]
+    )

@@ -90,7 +90,7 @@ def _class_rows(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _mistakes_in_all(cells: Mapping[str, Any]) -> int:
-    matrix = cells.get("confusion_matrix", [])
+    matrix: list[list[int]] = cells.get("confusion_matrix", [])
     return sum(map(sum, matrix)) - sum(row[index] for index, row in enumerate(matrix))
 
 

@@ -7,7 +7,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from classifier.artifact import ModelArtifact
 from classifier.cpus import usable_cpus
 from classifier.evaluation.labels import class_name
 from classifier.evaluation.likeness import compare
+from classifier.evaluation.markdown import listed
 from classifier.evaluation.run import Evaluated, Judged
 from classifier.evaluation.summary import separation, summarise
 
@@ -128,11 +129,11 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         ]
         if missing:
             found.append(
-                f"No image of {_listed(missing)}: how well the model knows them here is not "
+                f"No image of {listed(missing)}: how well the model knows them here is not "
                 f"known, and the balanced figures are over the other classes."
             )
         if few:
-            found.append(f"Few images of {_listed(few)}: read the intervals, not the percentages.")
+            found.append(f"Few images of {listed(few)}: read the intervals, not the percentages.")
         if cells["expected_calibration_error"] is None:
             found.append(f"{cells['n']} cells are too few to judge the calibration.")
     if report["unreadable"]:
@@ -146,10 +147,6 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
 def printable(path: Path) -> str:
     """The path in valid UTF-8: Linux allows any bytes in a file name."""
     return os.fsencode(path).decode("utf-8", "replace")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _version(package: str) -> str:
