@@ -123,7 +123,7 @@ def fine_tune(
     for name, part in tables.items():
         write_table(part, work / name)
     weights = train(
-        _configuration(settings, work, len(tables[TRAINING_TABLE])),
+        _configuration(settings, len(tables[TRAINING_TABLE])),
         work,
         work / "checkpoints",
         start=parent.path(KERAS_WEIGHTS_FILE),
@@ -183,14 +183,15 @@ def _require_enough(split: Split, mixed: Sequence[LabelledFile]) -> None:
         )
 
 
-def _configuration(settings: FineTuning, work: Path, images: int) -> TrainingConfiguration:
+def _configuration(settings: FineTuning, images: int) -> TrainingConfiguration:
     """The recipe of the shipped model, shorter and more careful."""
+    recipe = read_configuration(DEFAULT_CONFIGURATION)
+    kept = ("weight_decay", "clip_norm", "label_smoothing", "dropout", "frozen")
+    varied = ("zoom", "shift", "stain", "colour", "focus")
     batches = max(1, math.ceil(images / settings.batch_size))
-    return dataclasses.replace(
-        read_configuration(DEFAULT_CONFIGURATION),
+    return TrainingConfiguration(
         train=TRAINING_TABLE,
         validation={"held out": CALIBRATION_TABLE},
-        imagenet="",
         seed=settings.seed,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -200,6 +201,7 @@ def _configuration(settings: FineTuning, work: Path, images: int) -> TrainingCon
         warm_up_epochs=min(1.0, settings.epochs / 4),
         # Over about one epoch: a longer memory would still hold the old weights at the end.
         averaging=min(0.995, max(0.5, 1.0 - 1.0 / batches)),
+        **{name: getattr(recipe, name) for name in (*kept, *varied)},
     )
 
 

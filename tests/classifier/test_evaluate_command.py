@@ -24,6 +24,8 @@ from classifier.evaluation.regenerate import CARD_COMMAND
 from classifier.synthetic import draw_cell, save_jpeg
 from classifier.synthetic.no_cells import draw_without_cell
 
+pytestmark = pytest.mark.timeout(400)
+
 ROOT = Path(__file__).resolve().parents[2]
 # Two kinds of none of the five classes, as a laboratory might have them.
 SECRET = "<b>Mrs Doe</b>"

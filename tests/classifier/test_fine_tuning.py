@@ -29,10 +29,14 @@ from classifier.training.split import describe_files, split_files
 from classifier.training.train import CROP_SIZE
 from tests.classifier.test_evaluate_parts import judged
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation:DeprecationWarning",  # Keras and NumPy 2.4
-    "ignore:In the future `np.object`:FutureWarning",  # Keras' ONNX converter
-)
+pytestmark = [
+    # A whole training each, on a machine that may be busy.
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation:DeprecationWarning",  # Keras and NumPy 2.4
+        "ignore:In the future `np.object`:FutureWarning",  # Keras' ONNX converter
+    ),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = tuple(name.lower() for name in CELL_CLASSES)

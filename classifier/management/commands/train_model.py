@@ -160,8 +160,8 @@ class Command(BaseCommand):
 
 def _missing(error: ImportError) -> CommandError:
     return CommandError(
-        f"Training needs packages that serving does not ({error}). Install them: "
-        f"pip install --require-hashes -r requirements/train.txt"
+        f"Training needs packages that serving does not ({error}): those of "
+        f"requirements/train.txt. Install them with scripts/install_requirements.sh train."
     )
 
 
