@@ -46,6 +46,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--epochs", type=int, help="instead of the usual number")
         parser.add_argument("--seed", type=int, help="instead of the usual seed")
+        parser.add_argument(
+            "--start", type=Path, help="weights of a trained DM-FNet to go on from, not ImageNet"
+        )
         tuning = parser.add_argument_group("fine-tuning")
         tuning.add_argument(
             "--from",
@@ -97,7 +100,8 @@ class Command(BaseCommand):
                 seed=options["seed"],
             )
             output = options["output"] or Path("var/training/dmfnet")
-            weights = train(configuration, options["data"] or data_folder(), output)
+            data = options["data"] or data_folder()
+            weights = train(configuration, data, output, start=options["start"])
         except (ConfigurationError, DataError, FileNotFoundError, ResumeError) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(f"Averaged weights: {weights}")
