@@ -14,6 +14,8 @@ wanted=(
     dmtxread:dmtx-utils
     zbarimg:zbar-tools
     img2dcm:dcmtk
+    Orthanc:orthanc
+    orthanc-dicomweb:orthanc-dicomweb
 )
 
 have() {
