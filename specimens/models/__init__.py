@@ -3,6 +3,8 @@
 from specimens.models.accounts import Role, Site, User
 from specimens.models.audit import AuditEvent
 from specimens.models.cells import CellImage, Prediction
+from specimens.models.codes import CodeMapping
+from specimens.models.deliveries import Delivery, DeliveryAttempt, Destination
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
@@ -19,7 +21,11 @@ from specimens.models.specimens import Slide, Specimen
 __all__ = [
     "AuditEvent",
     "CellImage",
+    "CodeMapping",
     "Comment",
+    "Delivery",
+    "DeliveryAttempt",
+    "Destination",
     "Job",
     "Order",
     "Patient",
