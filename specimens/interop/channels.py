@@ -1,0 +1,129 @@
+"""What a way out of the laboratory has to offer. Pure: plain data in, a socket out.
+
+A channel belongs to a kind of destination (specimens/models/deliveries.py). The outbox renders a
+delivery once, keeps the bytes, and sends these, under the same message id, until a receipt comes:
+at least once. The receiver tells repeats by the message id.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from specimens.interop.codes import CodeTable
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInstance:
+    """A DICOM instance that a reported cell was seen in; `frame` counts from 1."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    frame: int | None
+    cell_class: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingReport:
+    """One result to be told. `content` is Report.content (docs/workflow.md).
+
+    `event` is preliminary, final or corrected; a corrected one has `previous`, the content of the
+    version before. `pdf` draws the signed document; a preliminary result has none and raises
+    PermanentFailure. `report_id` is stable for one version; empty for a preliminary result.
+    """
+
+    message_id: str
+    event: str
+    content: dict[str, Any]
+    previous: dict[str, Any] | None
+    created_at: datetime
+    pdf: Callable[[], bytes]
+    codes: "CodeTable"
+    sources: list[SourceInstance]
+    report_id: str
+    previous_report_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """The bytes that are sent, the same at each attempt."""
+
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The other side has it. `text` is shown to people: what it answered."""
+
+    text: str
+
+
+class DeliveryFailure(Exception):
+    """It did not arrive; the text says why, for people, and what to do."""
+
+
+class TemporaryFailure(DeliveryFailure):
+    """The other side was reached and could not take it now: tried again, held after some tries."""
+
+
+class Unreachable(TemporaryFailure):
+    """Nobody answered (refused, no route, timeout, 503): the destination rests, nothing is held.
+
+    The deliveries wait; one at a time asks, at growing intervals, whether the other side is back.
+    """
+
+
+class PermanentFailure(DeliveryFailure):
+    """The other side, or rendering, refused this message: held at once, for a person."""
+
+
+class Channel(Protocol):
+    """One kind of destination. Without state: used from several threads at a time."""
+
+    kind: str
+
+    def problems(self, address: str, settings: dict[str, Any]) -> dict[str, str]:
+        """Return what is wrong with a configuration, by field: "address" or a settings key."""
+
+    def render(self, report: OutgoingReport, address: str, settings: dict[str, Any]) -> Payload:
+        """Build the message. Raises PermanentFailure where the content cannot be expressed."""
+
+    def send(
+        self, payload: Payload, message_id: str, address: str, settings: dict[str, Any]
+    ) -> Receipt:
+        """Send, and wait for the receipt, within a bounded time.
+
+        Raises Unreachable, TemporaryFailure or PermanentFailure.
+        """
+
+    def probe(self, address: str, settings: dict[str, Any]) -> Receipt:
+        """Ask whether the other side is there, without any patient data; raises like `send`."""
+
+
+MODULES: Final = {
+    "webhook": "specimens.interop.webhooks",
+    "hl7": "specimens.interop.hl7.channel",
+    "fhir": "specimens.interop.fhir.channel",
+    "dicom_store": "specimens.dicom.channel",
+    "dicom_stow": "specimens.dicom.channel",
+}
+
+
+def channel_for(kind: str) -> Channel:
+    """Return the channel of a kind; its module, named in MODULES, is imported at first use.
+
+    Each module exposes CHANNELS, a tuple of channels. Raises LookupError where there is none.
+    """
+    try:
+        channels: tuple[Channel, ...] = import_module(MODULES[kind]).CHANNELS
+    except (KeyError, ModuleNotFoundError) as error:
+        raise LookupError(f"There is no channel for destinations of kind {kind!r}.") from error
+    for channel in channels:
+        if channel.kind == kind:
+            return channel
+    raise LookupError(f"{MODULES[kind]} offers no channel of kind {kind!r}.")
