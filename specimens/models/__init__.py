@@ -1,10 +1,12 @@
 """The laboratory's nouns, one module each."""
 
 from specimens.models.accounts import Role, Site, User
+from specimens.models.api import IdempotencyKey, TokenGrant
 from specimens.models.audit import AuditEvent
 from specimens.models.cells import CellImage, Prediction
 from specimens.models.codes import CodeMapping
 from specimens.models.deliveries import Delivery, DeliveryAttempt, Destination
+from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
@@ -26,6 +28,10 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "Destination",
+    "DicomFrame",
+    "DicomImport",
+    "DicomInstance",
+    "IdempotencyKey",
     "Job",
     "Order",
     "Patient",
@@ -41,6 +47,7 @@ __all__ = [
     "Site",
     "Slide",
     "Specimen",
+    "TokenGrant",
     "User",
     "WorkerHeartbeat",
 ]
