@@ -5,10 +5,12 @@ delivery once, keeps the bytes, and sends these, under the same message id, unti
 at least once. The receiver tells repeats by the message id.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -32,8 +34,9 @@ class OutgoingReport:
     """One result to be told. `content` is Report.content (docs/workflow.md).
 
     `event` is preliminary, final or corrected; a corrected one has `previous`, the content of the
-    version before. `pdf` draws the signed document; a preliminary result has none and raises
-    PermanentFailure. `report_id` is stable for one version; empty for a preliminary result.
+    version before. A preliminary one is what the machine proposed: version 0, `signature` None,
+    and `pdf` raises PermanentFailure, as there is no signed document to draw. `report_id` is
+    stable for one version; empty for a preliminary result.
     """
 
     message_id: str
@@ -103,6 +106,36 @@ class Channel(Protocol):
 
     def probe(self, address: str, settings: dict[str, Any]) -> Receipt:
         """Ask whether the other side is there, without any patient data; raises like `send`."""
+
+
+SECRET_PREFIX: Final = "WBCLAB_DELIVERY_"
+
+
+def read_secret(settings: dict[str, Any], name: str = "secret") -> str:
+    """Return a secret of a destination; its settings only say where it is.
+
+    `secret_env` names an environment variable, which must begin with WBCLAB_DELIVERY_ (no other
+    can be sent out by a configuration); `secret_file` a file in WBCLAB_DELIVERY_SECRETS_DIR
+    (/run/secrets). Empty where the settings name neither. Raises ValueError, with a text for
+    people, where what they name is not there.
+    """
+    variable, file = settings.get(f"{name}_env"), settings.get(f"{name}_file")
+    if variable:
+        if not str(variable).startswith(SECRET_PREFIX):
+            raise ValueError(f"The name of the variable must begin with {SECRET_PREFIX}.")
+        if not (value := os.environ.get(str(variable), "")):
+            raise ValueError(f"The environment variable {variable} is not set.")
+        return value
+    if file:
+        folder = Path(os.environ.get("WBCLAB_DELIVERY_SECRETS_DIR", "/run/secrets")).resolve()
+        path = (folder / str(file)).resolve()
+        if path.parent != folder:
+            raise ValueError(f"The file must lie in {folder}; give its name only.")
+        try:
+            return path.read_text().strip()
+        except OSError as error:
+            raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    return ""
 
 
 MODULES: Final = {

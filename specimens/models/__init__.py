@@ -5,7 +5,12 @@ from specimens.models.api import IdempotencyKey, TokenGrant
 from specimens.models.audit import AuditEvent
 from specimens.models.cells import CellImage, Prediction
 from specimens.models.codes import CodeMapping
-from specimens.models.deliveries import Delivery, DeliveryAttempt, Destination
+from specimens.models.deliveries import (
+    DelivererHeartbeat,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
+)
 from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
@@ -25,6 +30,7 @@ __all__ = [
     "CellImage",
     "CodeMapping",
     "Comment",
+    "DelivererHeartbeat",
     "Delivery",
     "DeliveryAttempt",
     "Destination",

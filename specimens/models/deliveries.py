@@ -180,3 +180,14 @@ class DeliveryAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.delivery_id} attempt {self.number}: {self.outcome}"
+
+
+class DelivererHeartbeat(models.Model):
+    """A sign of life of one process that sends deliveries."""
+
+    worker = models.CharField(max_length=100, unique=True)
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.worker
