@@ -196,6 +196,26 @@ ENGINE_THREADS = env.int("WBCLAB_ENGINE_THREADS", default=0) or None
 DECODER_PROCESSES = env.int("WBCLAB_DECODERS", default=0) or None
 MODEL_DIR = Path(env.str("WBCLAB_MODEL_DIR", default=str(BASE_DIR / "classifier" / "weights")))
 
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "wbclab",
+            # A counter must never keep a request waiting.
+            "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+        }
+    }
+
+# --- deliveries to other systems ------------------------------------------------------------------
+DELIVERY_MAX_ATTEMPTS = env.int("WBCLAB_DELIVERY_MAX_ATTEMPTS", default=20)
+DELIVERY_BACKOFF_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_SECONDS", default=2.0)
+DELIVERY_BACKOFF_CAP_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_CAP_SECONDS", default=300.0)
+# Names, addresses and networks that may be called although they are not public.
+DELIVERY_ALLOWED_HOSTS = env.list("WBCLAB_DELIVERY_ALLOWED_HOSTS", default=[])
+DELIVERY_SECRETS_DIR = env.str("WBCLAB_DELIVERY_SECRETS_DIR", default="/run/secrets")
+DELIVERY_DOORBELL_PATH = HOME / "deliveries-doorbell"
+
 CELERY_BROKER_URL = REDIS_URL or None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "classify"
@@ -209,7 +229,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout"
 # --- REST -----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "specimens.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -222,7 +242,11 @@ REST_KNOX = {
     "AUTH_HEADER_PREFIX": "Token",
     "TOKEN_TTL": timedelta(days=env.int("WBCLAB_TOKEN_DAYS", default=365)),
 }
+# Requests a minute for each token; counted in Redis for all processes, else in the one there is.
+RATE_LIMIT = env.int("WBCLAB_RATE_LIMIT", default=6000)
+IDEMPOTENCY_HOURS = env.int("WBCLAB_IDEMPOTENCY_HOURS", default=24)
 SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
     "TITLE": "wbclab",
     "DESCRIPTION": (
         "White-blood-cell differential. For research and assistance: a person verifies each cell."

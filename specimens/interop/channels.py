@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from django.conf import settings as django_settings
+
 if TYPE_CHECKING:
     from specimens.interop.codes import CodeTable
 
@@ -108,7 +110,7 @@ class Channel(Protocol):
         """Ask whether the other side is there, without any patient data; raises like `send`."""
 
 
-SECRET_PREFIX: Final = "WBCLAB_DELIVERY_"
+SECRET_PREFIX: Final = "WBCLAB_DELIVERY_"  # noqa: S105 - a name, not a secret
 
 
 def read_secret(settings: dict[str, Any], name: str = "secret") -> str:
@@ -127,7 +129,7 @@ def read_secret(settings: dict[str, Any], name: str = "secret") -> str:
             raise ValueError(f"The environment variable {variable} is not set.")
         return value
     if file:
-        folder = Path(os.environ.get("WBCLAB_DELIVERY_SECRETS_DIR", "/run/secrets")).resolve()
+        folder = Path(django_settings.DELIVERY_SECRETS_DIR).resolve()
         path = (folder / str(file)).resolve()
         if path.parent != folder:
             raise ValueError(f"The file must lie in {folder}; give its name only.")
