@@ -30,6 +30,7 @@ from specimens.models import (
 )
 from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
+from specimens.services.tokens import revoke_tokens
 
 
 class LaboratoryAdmin(admin.AdminSite):
@@ -181,6 +182,14 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
         )
     ]
     readonly_fields = ["last_login", "date_joined"]
+
+    def save_related(
+        self, request: HttpRequest, form: "ModelForm[Any]", formsets: Any, change: bool
+    ) -> None:
+        """With role, sites and activity stored, end the tokens that no longer fit them."""
+        super().save_related(request, form, formsets, change)
+        actor = request.user if isinstance(request.user, User) else None
+        revoke_tokens(actor=actor, user=form.instance)
 
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""

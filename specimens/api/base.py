@@ -1,6 +1,7 @@
 """What every view of the API has in common."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from django.conf import settings
 from rest_framework.authentication import SessionAuthentication
@@ -8,9 +9,11 @@ from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from specimens.api.authentication import TokenAuthentication
+from specimens.api.throttling import TokenThrottle, allowance_of
 from specimens.permissions import Action, can
 
 
@@ -44,4 +47,15 @@ class ApiView(APIView):
     """Token or session, JSON only; nobody is redirected to the login page."""
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
+    throttle_classes = [TokenThrottle]
     content_negotiation_class = JsonForAll
+
+    def finalize_response(
+        self, request: Request, response: Response, *args: Any, **kwargs: Any
+    ) -> Response:
+        """Say how many requests are left, whatever the answer."""
+        finished = super().finalize_response(request, response, *args, **kwargs)
+        if allowance := allowance_of(self.request):
+            for name, value in allowance.headers().items():
+                finished[name] = value
+        return finished

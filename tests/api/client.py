@@ -2,6 +2,8 @@
 
 import functools
 import json
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import jsonschema
@@ -9,9 +11,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
-from knox.models import AuthToken
 
 from specimens.models import User
+from specimens.services.tokens import create_token
 
 
 @functools.cache
@@ -49,10 +51,15 @@ def check_body(responses: dict[str, Any], status: int, body: Any) -> None:
     jsonschema.validate(body, shape | {"components": openapi()["components"]})
 
 
-def token_of(user: User, **options: Any) -> str:
+def token_of(
+    user: User,
+    *,
+    expiry: timedelta = timedelta(days=1),
+    scopes: Sequence[str] = ("read", "write"),
+) -> str:
     """Make a token for an account."""
-    _, token = AuthToken.objects.create(user=user, **options)
-    return str(token)
+    token, _ = create_token(actor=None, user=user, lifetime=expiry, scopes=scopes)
+    return token
 
 
 class Api:
