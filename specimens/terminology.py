@@ -27,6 +27,7 @@ class Quantity(StrEnum):
     CELLS_COUNTED = "cells_counted"
     WBC_COUNT = "wbc_count"
     METHOD = "method"
+    METHOD_UNVERIFIED = "method_unverified"
 
 
 OF_A_CLASS: Final = (Quantity.PERCENT, Quantity.ABSOLUTE, Quantity.PER_100_WBC, Quantity.CELL)

@@ -58,11 +58,13 @@ class CodeTable:
     Attributes:
         entries: rows by quantity and class key.
         version, remark: of the defaults.
+        site: code of the site it holds at; empty for the defaults alone.
     """
 
     entries: Mapping[Key, Entry]
     version: str = ""
     remark: str = ""
+    site: str = ""
 
     def percent(self, key: str) -> Code:
         """Code of the percentage of a white-cell class."""
@@ -95,7 +97,12 @@ class CodeTable:
 
     @property
     def method(self) -> Code:
+        """How a signed result was come by; what no person has verified yet has another."""
         return self.entry(Quantity.METHOD).code
+
+    @property
+    def method_unverified(self) -> Code:
+        return self.entry(Quantity.METHOD_UNVERIFIED).code
 
     def unit(self, quantity: str, key: str = "") -> str:
         """UCUM unit the number goes out with; it never changes the number."""
@@ -105,9 +112,9 @@ class CodeTable:
         """Return the row; raises KeyError for a quantity or a class nobody knows."""
         return self.entries.get((quantity, key)) or _local_entry(Quantity(quantity), key)
 
-    def overlaid(self, rows: Mapping[Key, Entry]) -> "CodeTable":
-        """Return this table with `rows` lying over it."""
-        return replace(self, entries={**self.entries, **rows})
+    def overlaid(self, rows: Mapping[Key, Entry], site: str = "") -> "CodeTable":
+        """Return this table with the `rows` of a site lying over it."""
+        return replace(self, entries={**self.entries, **rows}, site=site)
 
     def problems(self) -> list[str]:
         """Return what is wrong with the table, a sentence each."""

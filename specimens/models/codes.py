@@ -15,7 +15,8 @@ QUANTITY_NAMES = {
     Quantity.PANEL: "Differential (panel)",
     Quantity.CELLS_COUNTED: "White cells counted",
     Quantity.WBC_COUNT: "White-cell count of the analyser",
-    Quantity.METHOD: "Method",
+    Quantity.METHOD: "Method of a signed result",
+    Quantity.METHOD_UNVERIFIED: "Method of a result nobody has verified",
 }
 
 

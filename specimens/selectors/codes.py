@@ -13,5 +13,6 @@ def code_table(site: Site) -> CodeTable:
                 Code(row.system, row.code, row.display), row.unit_in_force, site.code
             )
             for row in rows
-        }
+        },
+        site.code,
     )
