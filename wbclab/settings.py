@@ -182,6 +182,26 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
 PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
 PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
 
+# --- DICOM network --------------------------------------------------------------------------------
+DICOM_AE_TITLE = env.str("WBCLAB_DICOM_AE_TITLE", default="WBCLAB")
+DICOM_HOST = env.str("WBCLAB_DICOM_HOST", default="127.0.0.1")
+DICOM_PORT = env.int("WBCLAB_DICOM_PORT", default=11112)
+# Who may call: AE titles, each with =SITE where its images belong to another site than the usual.
+DICOM_PEERS = env.list("WBCLAB_DICOM_PEERS", default=[])
+DICOM_SITE = env.str("WBCLAB_DICOM_SITE", default="")
+DICOM_TLS_CERTIFICATE = env.str("WBCLAB_DICOM_TLS_CERTIFICATE", default="")
+DICOM_TLS_KEY = env.str("WBCLAB_DICOM_TLS_KEY", default="")
+DICOM_TLS_CA = env.str("WBCLAB_DICOM_TLS_CA", default="")
+DICOM_ASSOCIATIONS = env.int("WBCLAB_DICOM_ASSOCIATIONS", default=16)
+DICOM_IDLE_SECONDS = env.float("WBCLAB_DICOM_IDLE_SECONDS", default=30.0)
+DICOM_INSTANCE_MB = env.int("WBCLAB_DICOM_INSTANCE_MB", default=256)
+DICOM_STOW_MB = env.int("WBCLAB_DICOM_STOW_MB", default=1024)
+DICOM_PACS_SECONDS = env.float("WBCLAB_DICOM_PACS_SECONDS", default=120.0)
+# Data sets on their way in, and the bodies of large requests: on disk, not in a memory file system.
+INCOMING_DIR = Path(env.str("WBCLAB_INCOMING_DIR", default=str(HOME / "incoming")))
+INCOMING_DIR.mkdir(parents=True, exist_ok=True)
+FILE_UPLOAD_TEMP_DIR = INCOMING_DIR
+
 # --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
 DOORBELL_PATH = HOME / "doorbell"

@@ -1,3 +1,4 @@
+import django.core.validators
 import django.db.models.deletion
 import django.utils.timezone
 import specimens.models.dicom
@@ -122,5 +123,48 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='dicomframe',
             constraint=models.UniqueConstraint(fields=('instance', 'number'), name='one_row_per_dicom_frame'),
+        ),
+        migrations.CreateModel(
+            name='AssociationLog',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('listener', models.CharField(help_text='Host and process id.', max_length=80)),
+                ('peer', models.CharField(help_text='Address of the other side.', max_length=64)),
+                ('calling_ae', models.CharField(blank=True, max_length=16)),
+                ('called_ae', models.CharField(blank=True, max_length=16)),
+                ('encrypted', models.BooleanField(default=False)),
+                ('state', models.CharField(choices=[('open', 'Open'), ('released', 'Released'), ('aborted', 'Aborted'), ('refused', 'Refused')], default='open', max_length=10)),
+                ('reason', models.CharField(blank=True, max_length=300)),
+                ('stored', models.PositiveIntegerField(default=0)),
+                ('refused', models.PositiveIntegerField(default=0)),
+                ('occurrences', models.PositiveIntegerField(default=1, help_text='Equal refusals in a row.')),
+                ('started_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ('ended_at', models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                'ordering': ['-started_at', '-id'],
+                'indexes': [models.Index(fields=['-started_at'], name='association_recent')],
+            },
+        ),
+        migrations.CreateModel(
+            name='PacsServer',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('name', models.CharField(max_length=60)),
+                ('way', models.CharField(choices=[('dimse', 'C-FIND and C-MOVE'), ('dicomweb', 'DICOMweb (QIDO-RS and WADO-RS)')], default='dimse', max_length=10, verbose_name='fetch by')),
+                ('host', models.CharField(blank=True, max_length=253)),
+                ('port', models.PositiveIntegerField(default=104, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(65535)])),
+                ('ae_title', models.CharField(blank=True, max_length=16, validators=[django.core.validators.RegexValidator('^[!-\\[\\]-~](?:[ !-\\[\\]-~]{0,14}[!-\\[\\]-~])?$', '1 to 16 characters of ASCII without a backslash, no space at either end.')], verbose_name='AE title')),
+                ('encrypted', models.BooleanField(default=False, verbose_name='TLS')),
+                ('dicomweb_url', models.CharField(blank=True, help_text='Up to where /studies follows, such as https://pacs.example.org/dicom-web', max_length=200, validators=[django.core.validators.RegexValidator('^https?://[^\\s/?#@]+[^\\s?#]*$', 'An http or https address.')], verbose_name='DICOMweb address')),
+                ('user_name', models.CharField(blank=True, help_text='For DICOMweb, if it asks.', max_length=100)),
+                ('secret', models.CharField(blank=True, help_text='Name of the environment variable, or path of the file, that holds the password (or, without a user name, the bearer token).', max_length=200, verbose_name="secret's place")),
+                ('active', models.BooleanField(default=True)),
+                ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pacs_servers', to='specimens.site')),
+            ],
+            options={
+                'ordering': ['site', 'name'],
+                'constraints': [models.UniqueConstraint(fields=('site', 'name'), name='one_pacs_per_name'), models.CheckConstraint(condition=models.Q(('way', 'dicomweb'), models.Q(models.Q(('host', ''), _negated=True), models.Q(('ae_title', ''), _negated=True)), _connector='OR'), name='pacs_has_what_its_way_needs')],
+            },
         ),
     ]

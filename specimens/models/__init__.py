@@ -12,6 +12,7 @@ from specimens.models.deliveries import (
     Destination,
 )
 from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
+from specimens.models.dicom_network import AssociationLog, PacsServer
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
@@ -26,6 +27,7 @@ from specimens.models.review import (
 from specimens.models.specimens import Slide, Specimen
 
 __all__ = [
+    "AssociationLog",
     "AuditEvent",
     "CellImage",
     "CodeMapping",
@@ -40,6 +42,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "Order",
+    "PacsServer",
     "Patient",
     "Prediction",
     "QueueRule",
