@@ -13,6 +13,7 @@ from specimens.models.deliveries import (
 )
 from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
 from specimens.models.dicom_network import AssociationLog, PacsServer
+from specimens.models.inbound import InboundMessage, OrderedTest
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
@@ -40,8 +41,10 @@ __all__ = [
     "DicomImport",
     "DicomInstance",
     "IdempotencyKey",
+    "InboundMessage",
     "Job",
     "Order",
+    "OrderedTest",
     "PacsServer",
     "Patient",
     "Prediction",
