@@ -13,6 +13,7 @@ from django.db.models import Model, QuerySet
 from specimens.models import (
     AuditEvent,
     CellImage,
+    CodeMapping,
     Comment,
     DicomFrame,
     DicomImport,
@@ -36,7 +37,11 @@ M = TypeVar("M", bound=Model)
 SITE_PATH: Final[dict[type[Model], str]] = {
     AuditEvent: "site",
     CellImage: "site",
+    CodeMapping: "site",
     Comment: "specimen__site",
+    Delivery: "specimen__site",
+    DeliveryAttempt: "delivery__specimen__site",
+    Destination: "site",
     DicomFrame: "instance__site",
     DicomImport: "site",
     DicomInstance: "site",
@@ -60,10 +65,15 @@ class Action(StrEnum):
     REQUEUE = "requeue"
     REJECT_SPECIMEN = "reject_specimen"
     PREDICT = "predict"
+    EXCHANGE = "exchange"
     REVIEW = "review"
     SIGN_OUT = "sign_out"
     AMEND = "amend"
     BYPASS_GATE = "bypass_gate"
+    VIEW_DELIVERIES = "view_deliveries"
+    RETRY_DELIVERY = "retry_delivery"
+    CANCEL_DELIVERY = "cancel_delivery"
+    VIEW_PAYLOAD = "view_payload"
     VIEW_AUDIT = "view_audit"
     ADMINISTER = "administer"
 
@@ -76,10 +86,15 @@ ROLES: Final[dict[Action, frozenset[Role]]] = {
     Action.REQUEUE: _LABORATORY | {Role.ADMINISTRATOR},
     Action.REJECT_SPECIMEN: _LABORATORY,
     Action.PREDICT: frozenset(Role),
+    Action.EXCHANGE: frozenset(Role),
     Action.REVIEW: _LABORATORY,
     Action.SIGN_OUT: frozenset({Role.PATHOLOGIST}),
     Action.AMEND: frozenset({Role.PATHOLOGIST}),
     Action.BYPASS_GATE: frozenset({Role.PATHOLOGIST}),
+    Action.VIEW_DELIVERIES: frozenset(Role),
+    Action.RETRY_DELIVERY: _LABORATORY | {Role.ADMINISTRATOR},
+    Action.CANCEL_DELIVERY: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
+    Action.VIEW_PAYLOAD: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
     Action.VIEW_AUDIT: frozenset({Role.ADMINISTRATOR}),
     Action.ADMINISTER: frozenset({Role.ADMINISTRATOR}),
 }

@@ -10,6 +10,7 @@ from classifier.models import ModelVersion
 from specimens.models import (
     AuditEvent,
     CellImage,
+    CodeMapping,
     Comment,
     Job,
     Order,
@@ -56,6 +57,9 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
         seen_revision=case_of(case).revision,
     )
     start_second_read(actor=second, specimen=case)
+    CodeMapping.objects.create(
+        site=site, quantity="panel", system="urn:own", code="DIFF", display="Differential"
+    )
     return case
 
 
@@ -78,6 +82,7 @@ def _ids_of(case: Specimen) -> dict[type[Model], set[Any]]:
     return {
         AuditEvent: set(AuditEvent.objects.filter(specimen=case).values_list("pk", flat=True)),
         CellImage: {cell.pk},
+        CodeMapping: {CodeMapping.objects.get(site=case.site).pk},
         Comment: {Comment.objects.get(specimen=case).pk},
         Job: {Job.objects.get(cell_image=cell).pk},
         Order: {case.order_id},
