@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -61,14 +62,42 @@ def _matching_patient(site: Site, data: PatientData) -> Patient:
     return known
 
 
+def new_order(
+    site: Site, patient: PatientData, data: OrderData, *, ordered_at: datetime, **values: Any
+) -> Order:
+    """Write an order, and its patient where the number is new. Call it inside a transaction."""
+    order = Order(
+        site=site,
+        patient=_matching_patient(site, patient),
+        **(asdict(data) | {"ordered_at": data.ordered_at or ordered_at} | values),
+    )
+    order.full_clean()
+    order.save()
+    return order
+
+
+def _expected_order(actor: User, site: Site, order: Order) -> Order:
+    """Return an order that was placed before, locked: its tube has come."""
+    placed = visible_to(actor, Order).select_for_update(of=("self",)).filter(pk=order.pk)
+    found = placed.filter(site=site).first()
+    if found is None:
+        raise ValidationError({"order": "There is no such order at this site."})
+    if found.cancelled_at is not None:
+        raise Conflict(f"{found} was cancelled. Ask for a new order.")
+    if found.expected_since is not None:
+        found.expected_since = None
+        found.save(update_fields=["expected_since"])
+    return found
+
+
 @transaction.atomic
 def accession_specimen(
     *,
     actor: User,
     site: Site,
     accession_number: str,
-    patient: PatientData,
-    order: OrderData,
+    patient: PatientData | None = None,
+    order: OrderData | Order,
     collected_at: datetime | None = None,
     received_at: datetime | None = None,
     wbc_count: Decimal | None = None,
@@ -76,8 +105,9 @@ def accession_specimen(
 ) -> Specimen:
     """Record patient, order and specimen under `accession_number`.
 
+    `order` may be one that was placed before; its patient holds, and it is no longer expected.
     `wbc_count` is in 10^9/L. Raises ValidationError (the number is taken or malformed), Conflict
-    (the patient number belongs to somebody else), PermissionDenied.
+    (the patient number belongs to somebody else, the order is cancelled), PermissionDenied.
     """
     require(actor, Action.ACCESSION)
     visible_to(actor, Site).get(pk=site.pk)
@@ -89,14 +119,12 @@ def accession_specimen(
             }
         )
     now = timezone.now()
-    the_patient = _matching_patient(site, patient)
-    the_order = Order(
-        site=site,
-        patient=the_patient,
-        **(asdict(order) | {"ordered_at": order.ordered_at or collected_at or now}),
-    )
-    the_order.full_clean()
-    the_order.save()
+    if isinstance(order, Order):
+        the_order = _expected_order(actor, site, order)
+    elif patient is None:
+        raise ValidationError({"patient": "Say whose blood it is."})
+    else:
+        the_order = new_order(site, patient, order, ordered_at=collected_at or now)
     specimen = Specimen(
         site=site,
         order=the_order,
