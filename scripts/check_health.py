@@ -35,6 +35,17 @@ def worker() -> bool:
     return WorkerHeartbeat.objects.filter(worker__startswith=name, seen_at__gte=since).exists()
 
 
+def deliverer() -> bool:
+    """Has a deliverer of this host given a sign of life?"""
+    from django.utils import timezone
+
+    from specimens.models import DelivererHeartbeat
+
+    since = timezone.now() - timedelta(seconds=HEARTBEAT_SECONDS)
+    name = f"{socket.gethostname()}:"
+    return DelivererHeartbeat.objects.filter(worker__startswith=name, seen_at__gte=since).exists()
+
+
 def reaches_database_and_broker() -> bool:
     """Can this container do its work? That its process lives is what its restart policy sees to."""
     from django.conf import settings
@@ -53,6 +64,7 @@ CHECKS = {
     "worker": worker,
     "gpu-worker": worker,
     "sweeper": reaches_database_and_broker,
+    "deliverer": deliverer,
 }
 
 

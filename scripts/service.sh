@@ -23,6 +23,9 @@ case "${1:-}" in
     sweeper)
         exec "$python" manage.py sweep
         ;;
+    deliverer)
+        exec "$python" manage.py delivery_worker
+        ;;
     migrate)
         exec "$python" manage.py migrate --noinput
         ;;
@@ -32,7 +35,7 @@ case "${1:-}" in
         exec "$python" manage.py "$@"
         ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|migrate|manage" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|migrate|manage" >&2
         exit 64
         ;;
 esac

@@ -58,7 +58,7 @@ def environment_of(name: str, values: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_services_are_those_of_the_design() -> None:
-    assert {"web", "worker", "gpu-worker", "sweeper", "migrate"} == OWN
+    assert {"web", "worker", "gpu-worker", "sweeper", "deliverer", "migrate"} == OWN
     assert set(SERVICES) - OWN == {"postgres", "redis"}
 
 
