@@ -7,7 +7,7 @@ at least once. The receiver tells repeats by the message id.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +38,8 @@ class OutgoingReport:
     `event` is preliminary, final or corrected; a corrected one has `previous`, the content of the
     version before. A preliminary one is what the machine proposed: version 0, `signature` None,
     and `pdf` raises PermanentFailure, as there is no signed document to draw. `report_id` is
-    stable for one version; empty for a preliminary result.
+    stable for one version; empty for a preliminary result. `sources` are those of this version,
+    `previous_sources` those of the version before.
     """
 
     message_id: str
@@ -51,6 +52,7 @@ class OutgoingReport:
     sources: list[SourceInstance]
     report_id: str
     previous_report_id: str
+    previous_sources: list[SourceInstance] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,9 +85,10 @@ def outgoing_report(delivery: Delivery) -> OutgoingReport:
         created_at=report.signed_at if report else delivery.created_at,
         pdf=lambda: _pdf(report),
         codes=code_table(delivery.specimen.site),
-        sources=_sources(delivery),
+        sources=_sources(delivery.specimen_id, report),
         report_id=str(report.pk) if report else "",
         previous_report_id=str(previous.pk) if previous else "",
+        previous_sources=_sources(delivery.specimen_id, previous) if previous else [],
     )
 
 
@@ -101,18 +102,19 @@ def _pdf(report: Report | None) -> bytes:
     return report_pdf(report_sheet(report), pictures=picture_files(report))
 
 
-def _sources(delivery: Delivery) -> list[SourceInstance]:
+def _sources(specimen_id: int, report: Report | None) -> list[SourceInstance]:
     """Return the DICOM frames the cells were seen in, each with the class the result counts it as.
 
-    Of a report these are the labels as they stood at the signature.
+    Of a report these are the cells and labels as they stood at the signature.
     """
     reviews = Review.objects.filter(cell_image=OuterRef("cell_image")).order_by("-pk")
-    if delivery.report:
-        reviews = reviews.filter(created_at__lte=delivery.report.signed_at)
+    cells = DicomFrame.objects.filter(cell_image__specimen=specimen_id)
+    if report:
+        reviews = reviews.filter(created_at__lte=report.signed_at)
+        cells = cells.filter(cell_image__created_at__lte=report.signed_at)
     newest = Prediction.objects.filter(cell_image=OuterRef("cell_image")).order_by("-pk")
     frames = (
-        DicomFrame.objects.filter(cell_image__specimen=delivery.specimen_id)
-        .select_related("instance")
+        cells.select_related("instance")
         .annotate(
             label=Subquery(reviews.values("label")[:1]),
             decision=Subquery(newest.values("decision")[:1]),
