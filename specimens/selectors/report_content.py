@@ -111,6 +111,8 @@ def _specimen(specimen: Specimen) -> dict[str, Any]:
     return {
         "accession_number": specimen.accession_number,
         "placer_number": order.placer_number,
+        "filler_number": order.filler_number,
+        "reference": order.reference,
         "priority": order.priority,
         "requester": order.requester,
         "clinical_information": order.clinical_information,
