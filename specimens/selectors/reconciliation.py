@@ -1,0 +1,89 @@
+"""Signed against delivered: which report has not reached which destination, and why."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+
+from specimens.models import Delivery, Destination, Report
+from specimens.models.deliveries import Event
+
+NEVER_QUEUED: Final = "never queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A signed report that a destination does not have. `why` is a state or NEVER_QUEUED."""
+
+    report: Report
+    why: str
+    delivery_id: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """One destination over a period. Cancelled ones are no gaps: a person decided, with a reason.
+
+    `gaps` holds the first of those that are missing, the oldest first.
+    """
+
+    destination: Destination
+    signed: int
+    delivered: int
+    cancelled: int
+    gaps: list[Gap]
+
+    @property
+    def missing(self) -> int:
+        return self.signed - self.delivered - self.cancelled
+
+
+def reconcile(
+    destination: Destination, *, since: datetime, until: datetime, most_gaps: int = 200
+) -> Reconciliation:
+    """Compare the reports signed from `since` to before `until` with what has arrived.
+
+    Counted are those the destination wants, from the day it was entered on.
+    """
+    wanted = _wanted(destination, since, until)
+    counts = wanted.aggregate(
+        signed=Count("pk"),
+        delivered=Count("pk", filter=Q(delivery_state=Delivery.State.DELIVERED)),
+        cancelled=Count("pk", filter=Q(delivery_state=Delivery.State.CANCELLED)),
+    )
+    ended = [Delivery.State.DELIVERED, Delivery.State.CANCELLED]
+    missing = wanted.filter(~Q(delivery_state__in=ended) | Q(delivery_state__isnull=True))
+    rows = missing.select_related("specimen").defer("content").order_by("signed_at", "pk")
+    return Reconciliation(
+        destination=destination, gaps=[_gap(report) for report in rows[:most_gaps]], **counts
+    )
+
+
+def _wanted(destination: Destination, since: datetime, until: datetime) -> QuerySet[Report]:
+    versions = Q()
+    if Event.FINAL in destination.events:
+        versions |= Q(version=1)
+    if Event.CORRECTED in destination.events:
+        versions |= Q(version__gt=1)
+    reports = Report.objects.filter(
+        versions,
+        specimen__site=destination.site_id,
+        signed_at__gte=max(since, destination.created_at),
+        signed_at__lt=until,
+    )
+    if not versions:
+        reports = reports.none()
+    delivery = Delivery.objects.filter(report=OuterRef("pk"), destination=destination)
+    return reports.annotate(
+        delivery_state=Subquery(delivery.values("state")[:1]),
+        delivery_id=Subquery(delivery.values("pk")[:1]),
+        delivery_error=Subquery(delivery.values("last_error")[:1]),
+    )
+
+
+def _gap(report: Report) -> Gap:
+    state: str | None = report.delivery_state  # type: ignore[attr-defined]
+    why = Delivery.State(state).label.lower() if state else NEVER_QUEUED
+    return Gap(report, why, report.delivery_id, report.delivery_error or "")  # type: ignore[attr-defined]
