@@ -61,8 +61,9 @@ def request(
     headers: Mapping[str, str],
     allowed: Allowed,
     seconds: float = 20.0,
+    judged_by_caller: frozenset[int] = frozenset(),
 ) -> Answer:
-    """Send one request and return the answer, 2xx only.
+    """Send one request and return the answer: 2xx, or a status that is `judged_by_caller`.
 
     The name is resolved and judged here and the connection goes to the judged address; TLS still
     asks for a certificate of the name. Proxies of the environment are not used: they would resolve
@@ -72,7 +73,8 @@ def request(
         raise PermanentFailure(f"The address of the destination is wrong. {problem}")
     url = httpx.URL(address)
     answer = _first_answer(method, url, content, headers, _resolved(url, allowed), seconds)
-    _judge(answer)
+    if answer.status not in judged_by_caller:
+        _judge(answer)
     return answer
 
 
