@@ -150,7 +150,7 @@ def _device(name: str, version: str, serial: str) -> sr.ObserverContext:
 
 
 def _algorithm(content: dict[str, Any]) -> sr.AlgorithmIdentification | None:
-    """The model that proposed the classes; several are named together (TID 4019 has room for one)."""
+    """The model that proposed the classes; several are named together (TID 4019 has one)."""
     models = content["models"]
     if not models:
         return None
