@@ -52,7 +52,8 @@ class BoundedBody:
         if length is not None:
             # The server holds a body to its declared length.
             if int(length) > limit:
-                await _refuse(receive, send, limit, waits=b"expect" in headers)
+                waits = b"expect" in headers
+                await _refuse(receive, send, limit, path=scope["path"], waits=waits)
             else:
                 await self._app(scope, receive, send)
         elif b"transfer-encoding" in headers:
@@ -73,7 +74,7 @@ class BoundedBody:
                 body.write(message.get("body", b""))
                 more = message.get("more_body", False)
                 if body.tell() > limit:
-                    await _refuse(receive, send, limit, more=more)
+                    await _refuse(receive, send, limit, path=scope["path"], more=more)
                     return
             await self._app(_with_length(scope, body.tell()), _replay(body, receive), send)
 
@@ -101,9 +102,9 @@ def _replay(body: IO[bytes], receive: Receive) -> Receive:
 
 
 async def _refuse(
-    receive: Receive, send: Send, limit: int, *, waits: bool = False, more: bool = True
+    receive: Receive, send: Send, limit: int, *, path: str, waits: bool = False, more: bool = True
 ) -> None:
-    """Answer 413 in the shape of the API's errors.
+    """Answer 413 in the shape of the API's errors (specimens/api/errors.py, problems.py).
 
     A client that `waits` for "100 Continue" has sent nothing yet: asking for its body would start
     it off.
@@ -116,11 +117,25 @@ async def _refuse(
         thrown_away += len(message.get("body", b""))
         more = message.get("more_body", False)
     text = f"The request is larger than {limit // MEBIBYTE} MB. Nothing was stored."
-    content = json.dumps({"success": False, "error": text, "code": "too_large"}).encode()
+    media_type, body = b"application/json", {"success": False, "error": text, "code": "too_large"}
+    if path.startswith("/api/v1/"):
+        media_type, body = b"application/problem+json", _problem(text)
+    content = json.dumps(body).encode()
     headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type),
         (b"content-length", str(len(content)).encode()),
         (b"connection", b"close"),
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def _problem(text: str) -> dict[str, Any]:
+    code = "too_large"
+    return {
+        "type": f"urn:wbclab:problem:{code}",
+        "title": "Request Entity Too Large",
+        "status": 413,
+        "detail": text,
+        "code": code,
+    }

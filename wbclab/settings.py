@@ -279,6 +279,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "HealthState": "specimens.api.serializers.HEALTH_STATES",
+        "ReceivedStatus": "specimens.api.v1.cells.FATES",
+    },
 }
 
 # --- logging --------------------------------------------------------------------------------------

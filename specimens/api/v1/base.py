@@ -1,8 +1,10 @@
 """What the resources have in common: the rules of docs/api.md, in one place."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import Http404
 from rest_framework import serializers, status
@@ -13,7 +15,7 @@ from rest_framework.response import Response
 
 from specimens.api.base import ApiView
 from specimens.api.problems import invalid, problem_handler
-from specimens.api.v1.conditions import etag_of, is_known
+from specimens.api.v1.conditions import etag_of, is_known, precondition
 from specimens.models import User
 
 M = TypeVar("M", bound=Model)
@@ -106,3 +108,21 @@ def created(body: Mapping[str, Any], location: str) -> Response:
     """Return 201 with the new resource, its address and its tag."""
     headers = {"Location": location, "ETag": etag_of(body)}
     return Response(body, status=status.HTTP_201_CREATED, headers=headers)
+
+
+def changed(body: Mapping[str, Any]) -> Response:
+    """Return 200 with the resource as it is now, and its tag."""
+    return Response(body, headers={"ETag": etag_of(body)})
+
+
+@contextmanager
+def changing(
+    request: Request, rows: "QuerySet[M]", pk: int, body_of: Callable[[M], Any]
+) -> Iterator[M]:
+    """Hand out the row, locked to the end of the block, if If-Match names what it is now."""
+    check = precondition(request)
+    with transaction.atomic():
+        rows.model._default_manager.select_for_update().filter(pk=pk).first()
+        row = found(rows, pk)
+        check(body_of(row))
+        yield row

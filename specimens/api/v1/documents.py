@@ -1,6 +1,7 @@
 """What the OpenAPI document says of the resources: statuses, examples, headers, problems."""
 
 from collections import defaultdict
+from functools import cache
 from typing import Any, Final
 
 from drf_spectacular.types import OpenApiTypes
@@ -24,7 +25,7 @@ PROBLEMS: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
     ),
     "malformed_request": (400, "The request body cannot be read: JSON parse error.", {}),
     "not_authenticated": (401, 'This call needs a token: "Authorization: Token <token>".', {}),
-    "authentication_failed": (401, "The token is not valid: it is mistyped, revoked or expired.", {}),
+    "authentication_failed": (401, "The token is not valid: it is mistyped or expired.", {}),
     "not_allowed": (
         403,
         "Your role does not permit this (accession). It needs: integration, pathologist, "
@@ -56,6 +57,9 @@ PROBLEMS: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
         409,
         "1 of the cells were changed by somebody else meanwhile. Look at them again, then decide.",
         {"cells": [{"cell": 4711, "label": "monocyte", "revision": 1, "reviewer": "Paula Thorne"}]},
+    ),
+    "no_file": (
+        400, 'No file was sent. Send each image as a file in the field "images".', {},
     ),
     "too_large": (413, "The request is larger than 111 MB. Nothing was stored.", {}),
     "too_many_images": (
@@ -204,6 +208,7 @@ CREATE: Final = [IDEMPOTENCY_KEY, ETAG, LOCATION, RETRY_AFTER]
 CHANGE: Final = [IF_MATCH, ETAG, RETRY_AFTER]
 
 
+@cache
 def listing(shape: type[serializers.Serializer[Any]]) -> type[serializers.Serializer[Any]]:
     """Return the shape of a page of `shape`."""
     fields = {
