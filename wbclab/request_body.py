@@ -1,5 +1,7 @@
 """Bounds request bodies before Django reads them, and gives chunked ones the length Django wants.
 
+DICOMweb bodies go on as they come, counted: nothing there asks for a length, and they may be large.
+
 Django writes a body to a temporary file to its end before any view is asked, so an endless one
 would fill the disk; and its multipart parser takes a body without Content-Length for an empty one.
 """
@@ -19,6 +21,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
+DICOMWEB: Final = "/dicom-web/"
 MEBIBYTE: Final = 1024 * 1024
 IN_MEMORY_BYTES: Final = 2 * MEBIBYTE
 BLOCK_BYTES: Final = 64 * 1024
@@ -28,6 +31,8 @@ PATIENCE_BYTES: Final = 256 * MEBIBYTE
 
 def body_limit(path: str) -> int:
     """Return how many bytes a request to `path` may have: as many files as one call may hold."""
+    if path.startswith(DICOMWEB):
+        return int(settings.DICOM_STOW_MB) * MEBIBYTE
     api = path.startswith("/api/")
     files: int = settings.PREDICT_BATCH_LIMIT if api else settings.UPLOAD_BATCH_LIMIT
     # One file more than allowed, so that the view can say what is wrong; and room for the form.
@@ -56,6 +61,8 @@ class BoundedBody:
                 await _refuse(receive, send, limit, path=scope["path"], waits=waits)
             else:
                 await self._app(scope, receive, send)
+        elif b"transfer-encoding" in headers and scope["path"].startswith(DICOMWEB):
+            await self._pass_on_counted(scope, receive, send, limit)
         elif b"transfer-encoding" in headers:
             await self._pass_on_chunked(scope, receive, send, limit)
         else:
@@ -77,6 +84,27 @@ class BoundedBody:
                     await _refuse(receive, send, limit, path=scope["path"], more=more)
                     return
             await self._app(_with_length(scope, body.tell()), _replay(body, receive), send)
+
+    async def _pass_on_counted(
+        self, scope: Scope, receive: Receive, send: Send, limit: int
+    ) -> None:
+        """Pass a body without a length on block by block; above the limit it breaks off."""
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            # Django takes this for a client that hung up, and asks no view.
+            return message if received <= limit else {"type": "http.disconnect"}
+
+        async def unless_refused(message: Message) -> None:
+            if received <= limit:
+                await send(message)
+
+        await self._app(scope, counted, unless_refused)
+        if received > limit:
+            await _refuse(receive, send, limit)
 
 
 def _with_length(scope: Scope, length: int) -> Scope:

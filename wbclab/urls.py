@@ -5,6 +5,7 @@ from specimens.admin import site as administration
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", administration.urls),
     path("api/", include("specimens.api.urls")),
+    path("dicom-web/", include("specimens.api.dicomweb.urls")),
     path("", include("specimens.urls")),
 ]
 

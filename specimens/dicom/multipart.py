@@ -1,4 +1,4 @@
-"""multipart/related as DICOMweb uses it (RFC 2387, RFC 2046; PS3.18 section 8.7.3), read and written.
+"""multipart/related as DICOMweb uses it (RFC 2387, RFC 2046; PS3.18 section 8.7.3).
 
 Reading goes block by block: neither the body nor a part of it is ever whole in memory.
 """

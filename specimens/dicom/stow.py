@@ -12,6 +12,7 @@ from classifier.imaging.source import Source
 _SOP_CLASS_UID: Final = 0x00080016
 _SOP_INSTANCE_UID: Final = 0x00080018
 _STUDY_INSTANCE_UID: Final = 0x0020000D
+_SERIES_INSTANCE_UID: Final = 0x0020000E
 _MEDIA_SOP_CLASS_UID: Final = 0x00020002
 _MEDIA_SOP_INSTANCE_UID: Final = 0x00020003
 
@@ -22,6 +23,7 @@ class Identity(NamedTuple):
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
     study_instance_uid: str = ""
+    series_instance_uid: str = ""
 
 
 def identity_of(path: Path) -> Identity:
@@ -34,7 +36,7 @@ def identity_of(path: Path) -> Identity:
             for element in walk(source, start, syntax):
                 if not element.path and element.tag in found:
                     found[element.tag] = text_of(source, element)[:64]
-                if not element.path and element.tag > _STUDY_INSTANCE_UID:
+                if not element.path and element.tag > _SERIES_INSTANCE_UID:
                     break
         except ImageRefused:
             pass  # it is refused with this reason where it is taken in
@@ -42,6 +44,7 @@ def identity_of(path: Path) -> Identity:
         found[_SOP_CLASS_UID] or found[_MEDIA_SOP_CLASS_UID],
         found[_SOP_INSTANCE_UID] or found[_MEDIA_SOP_INSTANCE_UID],
         found[_STUDY_INSTANCE_UID],
+        found[_SERIES_INSTANCE_UID],
     )
 
 
@@ -52,6 +55,7 @@ def _meta_uids(source: Source) -> dict[int, str]:
             _SOP_CLASS_UID,
             _SOP_INSTANCE_UID,
             _STUDY_INSTANCE_UID,
+            _SERIES_INSTANCE_UID,
             _MEDIA_SOP_CLASS_UID,
             _MEDIA_SOP_INSTANCE_UID,
         ),
@@ -86,11 +90,11 @@ class StoreAnswer:
     unknown: list[dict[str, Any]] = field(default_factory=list)
     studies: set[str] = field(default_factory=set)
 
-    def add_stored(self, identity: Identity, retrieve_url: str, warning: int | None = None) -> None:
+    def add_stored(self, identity: Identity, *, can_be_fetched: bool) -> None:
         """Note an instance that is on record, with where it can be fetched."""
-        item = _reference(identity) | {"00081190": {"vr": "UR", "Value": [retrieve_url]}}
-        if warning is not None:
-            item["00081196"] = {"vr": "US", "Value": [warning]}
+        item = _reference(identity)
+        if can_be_fetched:
+            item["00081190"] = {"vr": "UR", "Value": [self._address(identity)]}
         self.stored.append(item)
         self.studies.add(identity.study_instance_uid)
 
@@ -103,6 +107,12 @@ class StoreAnswer:
             self.failed.append(_reference(identity) | item)
         else:  # PS3.18 10.5.3: what could not be read goes without a reference
             self.unknown.append(item)
+
+    def _address(self, identity: Identity) -> str:
+        return (
+            f"{self.wado_root}/studies/{identity.study_instance_uid}/series/"
+            f"{identity.series_instance_uid}/instances/{identity.sop_instance_uid}"
+        )
 
     @property
     def status(self) -> int:

@@ -31,7 +31,7 @@ LARGEST_METADATA: Final = 2000
 def retrieve_answer(
     request: Request, study: str, series: str = "", instance: str = ""
 ) -> HttpResponseBase:
-    """Answer with the files: multipart/related, or a single application/dicom where one is meant."""
+    """Answer with the files: multipart/related, or one application/dicom where one is meant."""
     rows = _rows(request, study, series, instance)
     single = _form(request, rows, is_one=bool(instance))
     record_retrieval(actor=account(request), rows=rows, form="dicom")
