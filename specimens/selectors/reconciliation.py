@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery
 
 from specimens.models import Delivery, Destination, Report
 from specimens.models.deliveries import Event
@@ -45,7 +45,8 @@ def reconcile(
 ) -> Reconciliation:
     """Compare the reports signed from `since` to before `until` with what has arrived.
 
-    Counted are those the destination wants, from the day it was entered on.
+    Counted are those the destination wants, from the moment it was entered on; of one that is
+    switched off, those that were queued for it before.
     """
     wanted = _wanted(destination, since, until)
     counts = wanted.aggregate(
@@ -76,6 +77,8 @@ def _wanted(destination: Destination, since: datetime, until: datetime) -> Query
     if not versions:
         reports = reports.none()
     delivery = Delivery.objects.filter(report=OuterRef("pk"), destination=destination)
+    if not destination.active:
+        reports = reports.filter(Exists(delivery))
     return reports.annotate(
         delivery_state=Subquery(delivery.values("state")[:1]),
         delivery_id=Subquery(delivery.values("pk")[:1]),

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
+from specimens.selectors.deliveries import outbox_state
 from specimens.selectors.health import silence_limit
 from specimens.selectors.laboratory import last_heartbeat
 from specimens.selectors.review_queue import waiting_cases
@@ -18,7 +19,7 @@ THEMES: Final = ("light", "dark")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Context of the frame: three queries for a page, none for a fragment or without a person."""
+    """Context of the frame: four queries for a page, none for a fragment or without a person."""
     theme = request.COOKIES.get("theme", "")
     context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
     user = getattr(request, "user", None)
@@ -37,6 +38,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "worker_seen_at": seen_at,
         "worker_silent": bool(sites)
         and (seen_at is None or timezone.now() - seen_at > silence_limit()),
+        "outbox": outbox_state(user),
         "may_accession": can(user, Action.ACCESSION),
         "may_review": can(user, Action.REVIEW),
         "waiting_reviews": waiting_cases(user).count() if can(user, Action.REVIEW) else 0,
