@@ -14,6 +14,7 @@ from specimens.models import Order, Patient, Site, Specimen, User
 from specimens.models.patients_orders import Priority, Sex
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
+from specimens.services.dicom_import_decisions import adopt_waiting_instances
 from specimens.services.errors import Conflict
 
 
@@ -60,6 +61,22 @@ def _matching_patient(site: Site, data: PatientData) -> Patient:
             + "). Check the number, or correct the demographics to match."
         )
     return known
+
+
+@transaction.atomic
+def register_patient(*, actor: User, site: Site, data: PatientData) -> tuple[Patient, bool]:
+    """Find a patient by number, or record a new one; the flag tells which (True: new).
+
+    Raises ValidationError, Conflict (the number belongs to somebody else), PermissionDenied.
+    """
+    require(actor, Action.ACCESSION)
+    visible_to(actor, Site).get(pk=site.pk)
+    number = {"issuer": data.issuer, "identifier": data.identifier}
+    is_new = not Patient.objects.filter(site=site, **number).exists()
+    patient = _matching_patient(site, data)
+    if is_new:
+        audit.record(actor=actor, action="patient.registered", subject=patient, site=site)
+    return patient, is_new
 
 
 def new_order(
@@ -144,6 +161,7 @@ def accession_specimen(
         specimen=specimen,
         details={"accession_number": accession_number, "priority": the_order.priority},
     )
+    adopt_waiting_instances(actor=actor, specimen=specimen)
     return specimen
 
 
