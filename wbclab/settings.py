@@ -249,6 +249,23 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # The broker is a doorbell: a caller must never wait for one that is away.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
 
+# --- HL7 v2 over MLLP -----------------------------------------------------------------------------
+HL7_HOST = env.str("WBCLAB_HL7_HOST", default="127.0.0.1")
+HL7_PORT = env.int("WBCLAB_HL7_PORT", default=2575)
+HL7_SITE = env.str("WBCLAB_HL7_SITE", default="")
+HL7_USER = env.str("WBCLAB_HL7_USER", default="integration")
+HL7_CHARSET = env.str("WBCLAB_HL7_CHARSET", default="UNICODE UTF-8")
+HL7_PROCESSING_ID = env.str("WBCLAB_HL7_PROCESSING_ID", default="P")
+HL7_OWN_ISSUER = env.str("WBCLAB_HL7_OWN_ISSUER", default="")
+HL7_PEERS = env.list("WBCLAB_HL7_PEERS", default=[])
+HL7_MESSAGE_BYTES = env.int("WBCLAB_HL7_MESSAGE_BYTES", default=1_000_000)
+HL7_CONNECTIONS = env.int("WBCLAB_HL7_CONNECTIONS", default=64)
+HL7_IDLE_SECONDS = env.float("WBCLAB_HL7_IDLE_SECONDS", default=600.0)
+HL7_MESSAGE_SECONDS = env.float("WBCLAB_HL7_MESSAGE_SECONDS", default=30.0)
+HL7_TLS_CERTIFICATE = env.str("WBCLAB_HL7_TLS_CERTIFICATE", default="")
+HL7_TLS_KEY = env.str("WBCLAB_HL7_TLS_KEY", default="")
+HL7_TLS_CLIENT_CA = env.str("WBCLAB_HL7_TLS_CLIENT_CA", default="")
+
 # --- REST -----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -268,6 +285,8 @@ REST_KNOX = {
 # Requests a minute for each token; counted in Redis for all processes, else in the one there is.
 RATE_LIMIT = env.int("WBCLAB_RATE_LIMIT", default=6000)
 IDEMPOTENCY_HOURS = env.int("WBCLAB_IDEMPOTENCY_HOURS", default=24)
+# URIs of identifiers in FHIR, where they differ from the defaults (docs/integration.md).
+FHIR_SYSTEMS = env.json("WBCLAB_FHIR_SYSTEMS", default={})
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "wbclab",

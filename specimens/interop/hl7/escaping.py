@@ -89,9 +89,11 @@ def _meaning(sequence: str, delimiters: Delimiters, codec: str) -> str | None:
             return character
     if found := _HEXADECIMAL.fullmatch(sequence):
         try:
-            return bytes.fromhex(found[1]).decode(codec)
+            text = bytes.fromhex(found[1]).decode(codec)
         except UnicodeDecodeError:
             return None
+        text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
+        return None if _CONTROLS.search(text.replace("\n", "")) else text
     formatting = _FORMATTING.fullmatch(sequence)
     command = formatting[1] if formatting else sequence
     if command in _LINES:

@@ -127,11 +127,10 @@ def read_header(raw: bytes) -> Header:
     fields = line.decode("utf-8", errors="replace").split(delimiters.field)
 
     def field(number: int) -> str:
-        value = fields[number - 1] if number <= len(fields) else ""
-        return "".join(c for c in value if c.isprintable()).strip()
+        return fields[number - 1].strip() if number <= len(fields) else ""
 
     def name(number: int) -> str:
-        return unescape(field(number).split(delimiters.component)[0], delimiters)
+        return _printable(unescape(field(number).split(delimiters.component)[0], delimiters))
 
     kind = field(9).split(delimiters.component)
     return Header(
@@ -139,13 +138,17 @@ def read_header(raw: bytes) -> Header:
         facility=name(4)[:180],
         receiving_application=name(5)[:180],
         receiving_facility=name(6)[:180],
-        message_type="^".join(kind[:2])[:15],
-        control_id=unescape(field(10), delimiters)[:199],
+        message_type=_printable("^".join(kind[:2]))[:15],
+        control_id=name(10)[:199],
         processing_id=name(11)[:3],
         version=name(12)[:10],
         charset=field(18).split(delimiters.repetition)[0],
         delimiters=delimiters,
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable()).strip()
 
 
 def _delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
