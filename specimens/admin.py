@@ -18,6 +18,9 @@ from classifier.models import ModelVersion
 from specimens.admin_forms import AccountForm, QueueRuleForm, ReferenceRangeForm, SiteForm
 from specimens.models import (
     AuditEvent,
+    DelivererHeartbeat,
+    Delivery,
+    Destination,
     Job,
     Prediction,
     QueueRule,
@@ -307,3 +310,35 @@ class JobAdmin(ReadOnly):
 @admin.register(WorkerHeartbeat, site=site)
 class WorkerHeartbeatAdmin(ReadOnly):
     list_display = ["worker", "engine", "started_at", "seen_at"]
+
+
+@admin.register(Destination, site=site)
+class DestinationAdmin(ReadOnly):
+    """Entered and changed on the portal, where each channel judges its settings."""
+
+    list_display = ["name", "site", "kind", "address", "active", "unreachable_since"]
+    list_filter = ["site", "kind", "active"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Destination]":
+        return visible_to(request.user, Destination)
+
+
+@admin.register(Delivery, site=site)
+class DeliveryAdmin(ReadOnly):
+    """What went where; the message itself is read on the portal, which records the look."""
+
+    list_display = ["message_id", "destination", "event", "state", "attempts", "finished_at"]
+    list_filter = ["state", "event", "destination"]
+    list_select_related = ["destination"]
+    exclude = ["payload", "content"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Delivery]":
+        return visible_to(request.user, Delivery).defer("payload", "content")
+
+
+@admin.register(DelivererHeartbeat, site=site)
+class DelivererHeartbeatAdmin(ReadOnly):
+    list_display = ["worker", "started_at", "seen_at"]

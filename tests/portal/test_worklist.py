@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
 As = Callable[[User], Client]
 
-# Session, account, sites with heartbeat, failed images, count, rows, progress.
-QUERIES = 9
+# Session, account, sites with heartbeat, failed images, destinations, count, rows, progress.
+QUERIES = 10
 
 
 def _numbers(content: str) -> list[str]:
@@ -141,7 +141,7 @@ def test_a_refresh_is_the_table_alone(
 ) -> None:
     cast.specimen()
     client = as_person(cast.technician)
-    with django_assert_num_queries(QUERIES - 4):
+    with django_assert_num_queries(QUERIES - 5):
         content = client.get(reverse("worklist"), headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in content
     assert len(_numbers(content)) == 1

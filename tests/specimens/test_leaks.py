@@ -5,6 +5,7 @@ from typing import Any, Final
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model
+from django.utils import timezone
 
 from classifier.models import ModelVersion
 from specimens.models import (
@@ -12,6 +13,9 @@ from specimens.models import (
     CellImage,
     CodeMapping,
     Comment,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
     Job,
     Order,
     Patient,
@@ -50,11 +54,18 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
     review_cells(actor=first, specimen=case, decisions=[Decision(cell.pk, "neutrophil", 0)])
     add_comment(actor=first, specimen=case, text="Seen.")
     case.refresh_from_db()
+    Destination.objects.create(site=site, name="LIS", kind="webhook", address="https://x.invalid")
     sign_out_report(
         actor=first,
         specimen=case,
         password="correct horse",
         seen_revision=case_of(case).revision,
+    )
+    DeliveryAttempt.objects.create(
+        delivery=Delivery.objects.get(specimen=case),
+        number=1,
+        worker="w",
+        started_at=timezone.now(),
     )
     start_second_read(actor=second, specimen=case)
     CodeMapping.objects.create(
@@ -84,6 +95,9 @@ def _ids_of(case: Specimen) -> dict[type[Model], set[Any]]:
         CellImage: {cell.pk},
         CodeMapping: {CodeMapping.objects.get(site=case.site).pk},
         Comment: {Comment.objects.get(specimen=case).pk},
+        Delivery: {Delivery.objects.get(specimen=case).pk},
+        DeliveryAttempt: {DeliveryAttempt.objects.get(delivery__specimen=case).pk},
+        Destination: {Destination.objects.get(site=case.site).pk},
         Job: {Job.objects.get(cell_image=cell).pk},
         Order: {case.order_id},
         Patient: {case.order.patient_id},

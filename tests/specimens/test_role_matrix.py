@@ -17,7 +17,14 @@ from django.utils import timezone
 
 from classifier.models import ModelVersion
 from specimens.admin import site as administration
-from specimens.models import SavedView, Specimen, WorkerHeartbeat
+from specimens.models import (
+    DelivererHeartbeat,
+    Delivery,
+    Destination,
+    SavedView,
+    Specimen,
+    WorkerHeartbeat,
+)
 from specimens.selectors.case import case_of
 from specimens.services.review import Decision, review_cells
 from specimens.services.second_read import start_second_read
@@ -69,6 +76,20 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("POST", "views"): (302, 302, 302, 302, 403, 302),
     # A saved view is its owner's alone: the technician's.
     ("POST", "views/<int:pk>/delete"): (302, 302, 404, 404, 403, 404),
+    ("GET", "deliveries/"): (302, 200, 200, 200, 403, 200),
+    ("GET", "deliveries/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("GET", "deliveries/<int:pk>/payload"): (302, 403, 200, 200, 403, 404),
+    ("POST", "deliveries/<int:pk>/retry"): (302, 302, 302, 302, 403, 404),
+    ("POST", "deliveries/<int:pk>/cancel"): (302, 403, 422, 422, 403, 404),
+    ("GET", "deliveries/reconciliation"): (302, 200, 200, 200, 403, 200),
+    ("GET", "destinations/"): (302, 403, 403, 200, 403, 403),
+    ("GET", "destinations/new"): (302, 403, 403, 200, 403, 403),
+    ("POST", "destinations/new"): (302, 403, 403, 422, 403, 403),
+    ("GET", "destinations/<int:pk>"): (302, 403, 403, 200, 403, 404),
+    ("POST", "destinations/<int:pk>"): (302, 403, 403, 422, 403, 404),
+    ("POST", "destinations/<int:pk>/probe"): (302, 403, 403, 302, 403, 404),
+    ("POST", "destinations/<int:pk>/retry"): (302, 302, 302, 302, 403, 404),
+    ("POST", "destinations/<int:pk>/queue"): (302, 403, 403, 404, 403, 404),
     ("GET", "audit/"): (302, 403, 403, 200, 403, 403),
     ("GET", "cells/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/image"): (302, 200, 200, 200, 403, 404),
@@ -126,6 +147,9 @@ ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "specimens/review": (200, 403, 200, 403, 200),
     "specimens/job": (200, 403, 200, 403, 200),
     "specimens/workerheartbeat": (200, 403, 200, 403, 200),
+    "specimens/destination": (200, 403, 200, 403, 200),
+    "specimens/delivery": (200, 403, 200, 403, 200),
+    "specimens/delivererheartbeat": (200, 403, 200, 403, 200),
 }
 _ADMIN_PAGES: Final = (
     "", "add/", "<path:object_id>/history/", "<path:object_id>/delete/", "<path:object_id>/change/",
@@ -162,14 +186,19 @@ class World:
         self.case = self._reviewed(cast, cells)
         self.signed = self._reviewed(cast, cells)
         self.cell = self.case.cell_images.get()
+        self.destination = Destination.objects.create(
+            site=cast.site, name="LIS", kind="webhook", address="https://lis.invalid/"
+        )
         self.report = sign_out_report(
             actor=cast.pathologist,
             specimen=self.signed,
             password=PASSWORD,
             seen_revision=case_of(Specimen.objects.get(pk=self.signed.pk)).revision,
         )
+        self.delivery = Delivery.objects.get()
         start_second_read(actor=cast.pathologist, specimen=self.signed)
         now = timezone.now()
+        DelivererHeartbeat.objects.create(worker="d1", started_at=now, seen_at=OLD)
         WorkerHeartbeat.objects.create(
             worker="w1", engine="onnx", model_digest="d", started_at=now, seen_at=OLD
         )
@@ -209,6 +238,8 @@ class World:
             ("reports/", self.report),
             ("cells/", self.cell),
             ("views/", self.view),
+            ("deliveries/", self.delivery),
+            ("destinations/", self.destination),
         ):
             if route.startswith(prefix):
                 pk = obj.pk
