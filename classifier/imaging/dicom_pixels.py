@@ -36,12 +36,17 @@ def decode_dicom(source: Source, frame: int | None = None) -> Image.Image:
         raise ImageRefused("truncated", f"The DICOM file has no frame {number}.")
     data = dicom_frames.read(source, image.frames[number - 1])
     samples = decode_frame(data, image.pixels, image.syntax)
-    picture = _to_rgb(source, image, samples)
+    picture = to_rgb(source, image, samples)
     profile = read_profile(source, image)
     return picture if profile is None else to_srgb(picture, profile)
 
 
-def _to_rgb(source: Source, image: DicomImage, samples: Samples) -> Image.Image:
+def to_rgb(source: Source, image: DicomImage, samples: Samples) -> Image.Image:
+    """The picture in RGB of 8 bits, in the colours of its own profile.
+
+    Raises:
+        ImageRefused: its pixel data contradict its header.
+    """
     if image.pixels.photometric == PALETTE_PHOTOMETRIC:
         indices = samples.values[:, :, 0]
         return Image.fromarray(apply_palette(source, image, indices), "RGB")
