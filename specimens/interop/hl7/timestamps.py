@@ -15,26 +15,30 @@ def read_time(text: str, zone: tzinfo) -> datetime | None:
     Raises ValueError for what is no time.
     """
     found = _TIME.fullmatch(text)
-    if found is None:
-        raise ValueError(f"“{text}” is no time; write YYYYMMDDHHMMSS+ZZZZ.")
-    year, month, day, hour, minute, second, offset = found.groups()
-    if hour is None:
-        if text:
-            date(int(year), int(month or 1), int(day or 1))
-        return None
-    where = _offset(offset) if offset else zone
-    return datetime(
-        int(year), int(month), int(day), int(hour), int(minute or 0), int(second or 0), tzinfo=where
-    )
+    try:
+        if found is None:
+            raise ValueError
+        year, month, day, hour, minute, second, offset = found.groups()
+        date(int(year), int(month or 1), int(day or 1))
+        if hour is None:
+            return None
+        where = _offset(offset) if offset else zone
+        numbers = (int(part or 0) for part in (year, month, day, hour, minute, second))
+        return datetime(*numbers, tzinfo=where)  # type: ignore[misc,arg-type]
+    except ValueError:
+        raise ValueError(f"“{text[:40]}” is no time; write YYYYMMDDHHMMSS+ZZZZ.") from None
 
 
 def read_date(text: str) -> date | None:
     """Return the day; None where only year or month are known. Raises ValueError."""
     found = _TIME.fullmatch(text)
-    if found is None:
-        raise ValueError(f"“{text}” is no date; write YYYYMMDD.")
-    year, month, day = found[1], found[2], found[3]
-    return date(int(year), int(month), int(day)) if day else None
+    try:
+        if found is None:
+            raise ValueError
+        day = date(int(found[1]), int(found[2] or 1), int(found[3] or 1))
+    except ValueError:
+        raise ValueError(f"“{text[:40]}” is no date; write YYYYMMDD.") from None
+    return day if found[3] else None
 
 
 def _offset(text: str) -> tzinfo:
