@@ -42,6 +42,7 @@ def case_resources(
             ids=ids,
             systems=systems,
             codes=case.codes,
+            specimens={ids.specimen: case.accession_number},
             ordered_at=ordered_at,
         ),
         specimen(content["specimen"], ids=ids, systems=systems),

@@ -12,7 +12,6 @@ PRELIMINARY: Final = "preliminary"
 FINAL: Final = "final"
 CORRECTED: Final = "corrected"
 EVENTS: Final = (PRELIMINARY, FINAL, CORRECTED)
-# A preliminary result changes with every cell: it has no number of its own.
 PRELIMINARY_VERSION: Final = "0"
 
 
@@ -25,6 +24,8 @@ class CaseResult:
         event: preliminary, final or corrected (an amendment).
         previous: contents of the versions before, the oldest first; a push knows the last only.
         issued: instant of a preliminary result; a signed one has that of its signature.
+        revision: version of a preliminary result, which changes with every cell.
+        is_versioned: Provenance refers to the version of the report, for who keeps versions.
     """
 
     content: Content
@@ -33,6 +34,8 @@ class CaseResult:
     systems: Systems
     previous: tuple[Content, ...] = ()
     issued: str = ""
+    revision: str = PRELIMINARY_VERSION
+    is_versioned: bool = False
     ids: CaseIds = field(default_factory=CaseIds)
 
     @property
@@ -46,7 +49,7 @@ class CaseResult:
     @property
     def version_id(self) -> str:
         """meta.versionId of the report and its observations."""
-        return str(self.content["version"]) if self.is_signed else PRELIMINARY_VERSION
+        return str(self.content["version"]) if self.is_signed else self.revision
 
     @property
     def issued_at(self) -> str:

@@ -8,7 +8,6 @@ from specimens.interop.fhir.naming import CaseIds, Systems, concept, identifier,
 from specimens.interop.fhir.wire import Resource, without_empty
 
 PRIORITIES: Final = {"routine": "routine", "stat": "stat"}
-ORDER_STATUS: Final = {"rejected": "revoked", "signed_out": "completed", "amended": "completed"}
 
 
 def service_request(
@@ -18,28 +17,21 @@ def service_request(
     ids: CaseIds,
     systems: Systems,
     codes: CodeTable,
+    specimens: Mapping[str, str],
     ordered_at: str | None = None,
 ) -> Resource:
     """Return the order; `data` is the part "specimen" of a report's content.
 
-    `status` is active, completed or revoked. Without a specimen yet, `accession_number` is empty.
+    `status` is active, completed or revoked; `specimens` are accession numbers by the id of their
+    Specimen, none while the tube is expected.
     """
-    number = data["accession_number"]
+    numbers = [identifier(systems.placer, data["placer_number"], "PLAC")]
+    numbers += [identifier(systems.filler, number, "FILL") for number in specimens.values()]
     return without_empty(
         {
             "resourceType": "ServiceRequest",
             "id": ids.order,
-            "identifier": [
-                one
-                for value, one in (
-                    (
-                        data["placer_number"],
-                        identifier(systems.placer, data["placer_number"], "PLAC"),
-                    ),
-                    (number, identifier(systems.filler, number, "FILL")),
-                )
-                if value
-            ],
+            "identifier": [number for number in numbers if number["value"]],
             "status": status,
             "intent": "order",
             "category": [{"text": "Laboratory"}],
@@ -50,7 +42,7 @@ def service_request(
             "requester": {"display": data["requester"]},
             "performer": [reference("Organization", ids.organization)],
             "reasonCode": [{"text": data["clinical_information"]}],
-            "specimen": [reference("Specimen", ids.specimen)] if number else [],
+            "specimen": [reference("Specimen", ident) for ident in specimens],
         }
     )
 

@@ -105,7 +105,8 @@ def provenance(case: CaseResult) -> Resource:
     """Return who signed which version, when and with which meaning; only for a signed one."""
     signature = case.content["signature"]
     signer = reference("Practitioner", case.ids.signer, signature["name"])
-    target = reference("DiagnosticReport", case.ids.report)
+    version = f"/_history/{case.version_id}" if case.is_versioned else ""
+    target = reference("DiagnosticReport", case.ids.report + version)
     return without_empty(
         {
             "resourceType": "Provenance",
