@@ -25,6 +25,7 @@ DICOMWEB: Final = "/dicom-web/"
 MEBIBYTE: Final = 1024 * 1024
 IN_MEMORY_BYTES: Final = 2 * MEBIBYTE
 BLOCK_BYTES: Final = 64 * 1024
+TENSOR_BYTES: Final = 32 * MEBIBYTE  # JSON, which takes several times its size to read
 # Read and thrown away behind the limit, so that a client that is still sending gets to our answer.
 PATIENCE_BYTES: Final = 256 * MEBIBYTE
 
@@ -33,6 +34,8 @@ def body_limit(path: str) -> int:
     """Return how many bytes a request to `path` may have: as many files as one call may hold."""
     if path.startswith(DICOMWEB):
         return int(settings.DICOM_STOW_MB) * MEBIBYTE
+    if path.startswith("/v2/"):
+        return TENSOR_BYTES
     api = path.startswith("/api/")
     files: int = settings.PREDICT_BATCH_LIMIT if api else settings.UPLOAD_BATCH_LIMIT
     # One file more than allowed, so that the view can say what is wrong; and room for the form.
@@ -145,9 +148,12 @@ async def _refuse(
         thrown_away += len(message.get("body", b""))
         more = message.get("more_body", False)
     text = f"The request is larger than {limit // MEBIBYTE} MB. Nothing was stored."
-    media_type, body = b"application/json", {"success": False, "error": text, "code": "too_large"}
+    media_type = b"application/json"
+    body: dict[str, Any] = {"success": False, "error": text, "code": "too_large"}
     if path.startswith("/api/v1/"):
         media_type, body = b"application/problem+json", _problem(text)
+    elif path.startswith("/v2/"):
+        body = {"error": text}
     content = json.dumps(body).encode()
     headers = [
         (b"content-type", media_type),

@@ -7,7 +7,7 @@ from django.conf import settings
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BaseRenderer
+from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -31,6 +31,18 @@ class JsonForAll(DefaultContentNegotiation):
         return renderer, renderer.media_type or ""
 
 
+class SafeJSONRenderer(JSONRenderer):
+    """JSON that can always be sent: half a surrogate pair that came in goes out as an escape."""
+
+    def render(self, data: Any, *args: Any, **kwargs: Any) -> bytes:
+        """Return the JSON in UTF-8, or in ASCII where that is impossible."""
+        try:
+            return bytes(super().render(data, *args, **kwargs))
+        except UnicodeEncodeError:
+            self.ensure_ascii = True
+            return bytes(super().render(data, *args, **kwargs))
+
+
 class MayPredict(BasePermission):
     """Roles that may predict; everybody where the installation says so (WBCLAB_PUBLIC_PREDICT)."""
 
@@ -48,6 +60,7 @@ class ApiView(APIView):
 
     authentication_classes = [TokenAuthentication, SessionAuthentication]
     throttle_classes = [TokenThrottle]
+    renderer_classes = [SafeJSONRenderer]
     content_negotiation_class = JsonForAll
 
     def finalize_response(

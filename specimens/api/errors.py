@@ -140,6 +140,9 @@ def as_api_error(exc: BaseException | None) -> ApiError:
     if isinstance(exc, PermissionDenied):
         text = str(exc) or _TEXTS[403][1]
         return ApiError(status.HTTP_403_FORBIDDEN, "not_allowed", text)
+    if isinstance(exc, RecursionError):
+        text = "The request body is nested too deeply."
+        return ApiError(status.HTTP_400_BAD_REQUEST, "malformed_request", text)
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):
         return _of_request_body(exc)
     logger.error("unhandled error in the API", exc_info=exc)

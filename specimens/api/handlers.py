@@ -13,7 +13,7 @@ from specimens.api.problems import MEDIA_TYPE, problem_body
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    return request.path_info.startswith(("/api/", "/v2/"))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -38,6 +38,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest, error: ApiError) -> HttpResponse:
     if request.path_info.startswith("/api/v1/"):
         body, media_type = problem_body(error), MEDIA_TYPE
+    elif request.path_info.startswith("/v2/"):
+        body, media_type = {"error": error.text}, "application/json"
     else:
         body, media_type = error.body, "application/json"
     return JsonResponse(body, status=error.status_code, content_type=media_type)

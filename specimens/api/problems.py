@@ -11,7 +11,6 @@ from typing import Any, Final
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.db import IntegrityError
 from rest_framework import serializers, status
-from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from specimens.api.errors import ApiError, as_api_error, error_headers
@@ -20,12 +19,6 @@ from specimens.services.idempotency import KeyReused, StillRunning
 from specimens.workflow import NotAllowedInState
 
 MEDIA_TYPE: Final = "application/problem+json"
-
-
-class ProblemRenderer(JSONRenderer):
-    """JSON under the media type of RFC 9457."""
-
-    media_type = MEDIA_TYPE
 
 
 def problem_body(error: ApiError) -> dict[str, Any]:
