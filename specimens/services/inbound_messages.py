@@ -19,13 +19,8 @@ from specimens.permissions import Action, require, visible_to
 from specimens.selectors.inbound import earlier_messages, find_patient
 from specimens.services import audit
 from specimens.services.errors import Conflict
-from specimens.services.inbound_orders import (
-    NO_CORRECTION,
-    Correction,
-    Held,
-    Outcome,
-    apply_orders,
-)
+from specimens.services.inbound_orders import apply_orders
+from specimens.services.inbound_outcomes import NO_CORRECTION, Correction, Held, Outcome
 from specimens.services.inbound_patients import update_patient, with_own_issuer
 from specimens.workflow import NotAllowedInState
 

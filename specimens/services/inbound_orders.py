@@ -5,8 +5,7 @@ is raised as Held: a person decides.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.utils import timezone
@@ -14,61 +13,15 @@ from django.utils import timezone
 from specimens import workflow
 from specimens.interop.hl7.orders import CANCEL, CHANGE, NEW, OrderMessage, OrderRequest
 from specimens.interop.hl7.persons import Person
-from specimens.models import Order, OrderedTest, Patient, Site, Specimen, User
+from specimens.models import Order, OrderedTest, Site, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.permissions import visible_to
 from specimens.selectors.inbound import find_order, find_patient, meaning_of
 from specimens.services import audit
 from specimens.services.accessioning import OrderData, accession_specimen, new_order
+from specimens.services.inbound_outcomes import Correction, Held, Outcome
 from specimens.services.inbound_patients import patient_data, update_patient
 from specimens.services.order_entry import CLOSED, change_order, change_specimen
-
-
-class Held(Exception):
-    """The message waits for a person. `code` says which correction would help."""
-
-    def __init__(self, code: str, text: str, *, unknown_test: str = "") -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-        self.unknown_test = unknown_test
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
-    """What a person decided about a held message.
-
-    Attributes:
-        demographics: "recorded" keeps what the laboratory has, "message" takes the message's over.
-        accession_number: for the tube, in place of the one in the message.
-        order: that is meant, where the numbers of the message lead to none.
-        as_expected: without a number for the tube; it is accessioned when it comes.
-    """
-
-    demographics: str = ""
-    accession_number: str = ""
-    order: Order | None = None
-    as_expected: bool = False
-
-
-NO_CORRECTION: Final = Correction()
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a message did, for the record and for people."""
-
-    texts: list[str] = field(default_factory=list)
-    patient: Patient | None = None
-    orders: list[Order] = field(default_factory=list)
-    specimens: list[Specimen] = field(default_factory=list)
-
-    def did(self, text: str, order: Order, specimen: Specimen | None = None) -> None:
-        self.texts.append(text)
-        self.orders.append(order)
-        self.patient = order.patient
-        if specimen is not None:
-            self.specimens.append(specimen)
 
 
 def apply_orders(
@@ -239,6 +192,7 @@ def _change(
         "requester": request.requester,
         "clinical_information": request.clinical_information,
     }
+    _take_numbers(actor, order, request)
     change_order(actor=actor, order=order, changes=_given(wanted))
     if specimens:
         values = {"collected_at": request.collected_at, "wbc_count": request.wbc_count}
@@ -249,6 +203,24 @@ def _change(
         return
     new = _accession(actor, site, order, request, correction)
     outcome.did(f"Order {order} {f'changed: {new} accessioned' if new else 'changed'}.", order, new)
+
+
+def _take_numbers(actor: User, order: Order, request: OrderRequest) -> None:
+    """Give a tube that was accessioned by hand the hospital's numbers, now that its order came."""
+    if order.placer_number or not request.placer:
+        return
+    order.placer_number = request.placer.number
+    order.filler_number = order.filler_number or request.filler.number
+    order.reference = _reference(request)
+    order.full_clean()
+    order.save(update_fields=["placer_number", "filler_number", "reference"])
+    audit.record(
+        actor=actor,
+        action="order.changed",
+        subject=order,
+        site=order.site,
+        details={"placer_number": ["", order.placer_number]},
+    )
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from specimens.selectors.inbound import find_order
 from specimens.services import audit
 from specimens.services.errors import Conflict
 from specimens.services.inbound_messages import follow, read
-from specimens.services.inbound_orders import Correction
+from specimens.services.inbound_outcomes import Correction
 
 
 @transaction.atomic
