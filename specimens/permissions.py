@@ -25,6 +25,7 @@ from specimens.models import (
     Job,
     Order,
     OrderedTest,
+    PacsServer,
     Patient,
     Prediction,
     Report,
@@ -53,6 +54,7 @@ SITE_PATH: Final[dict[type[Model], str]] = {
     InboundMessage: "site",
     Job: "cell_image__site",
     Order: "site",
+    PacsServer: "site",
     OrderedTest: "site",
     Patient: "site",
     Prediction: "cell_image__site",
@@ -81,6 +83,7 @@ class Action(StrEnum):
     RETRY_DELIVERY = "retry_delivery"
     CANCEL_DELIVERY = "cancel_delivery"
     VIEW_PAYLOAD = "view_payload"
+    EXPORT_DICOM = "export_dicom"
     VIEW_AUDIT = "view_audit"
     ADMINISTER = "administer"
 
@@ -102,6 +105,7 @@ ROLES: Final[dict[Action, frozenset[Role]]] = {
     Action.RETRY_DELIVERY: _LABORATORY | {Role.ADMINISTRATOR},
     Action.CANCEL_DELIVERY: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
     Action.VIEW_PAYLOAD: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
+    Action.EXPORT_DICOM: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
     Action.VIEW_AUDIT: frozenset({Role.ADMINISTRATOR}),
     Action.ADMINISTER: frozenset({Role.ADMINISTRATOR}),
 }

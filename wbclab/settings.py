@@ -200,6 +200,9 @@ DICOM_STOW_MB = env.int("WBCLAB_DICOM_STOW_MB", default=1024)
 DICOM_PACS_SECONDS = env.float("WBCLAB_DICOM_PACS_SECONDS", default=120.0)
 # Of a UID root of the laboratory's own; empty: UIDs are made from UUIDs (2.25).
 DICOM_UID_ROOT = env.str("WBCLAB_DICOM_UID_ROOT", default="")
+# What pseudonyms, shifted dates and replaced UIDs of de-identified sets follow from; empty: the
+# secret key. Another one gives every patient another pseudonym.
+DEIDENTIFICATION_SECRET = env.str("WBCLAB_DEIDENTIFICATION_SECRET", default="")
 SOFTWARE_VERSION = env.str("WBCLAB_VERSION", default="unreleased")
 # Data sets on their way in, and the bodies of large requests: on disk, not in a memory file system.
 INCOMING_DIR = Path(env.str("WBCLAB_INCOMING_DIR", default=str(HOME / "incoming")))

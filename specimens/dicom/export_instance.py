@@ -64,6 +64,14 @@ def cell_instance(
     return dataset
 
 
+def check_identifiers(content: dict[str, Any]) -> None:
+    """Raise PermanentFailure where an identifier does not fit into DICOM, before a file is made."""
+    patient = content["patient"]
+    written.identifier(patient["identifier"], "The patient number")
+    written.identifier(patient["issuer"], "The issuer")
+    written.identifier(content["specimen"]["accession_number"], "The accession number")
+
+
 def cell_uid(content: dict[str, Any], cell: CellFacts) -> str:
     """Return the SOP Instance UID of a cell: the same in each export."""
     return stable_uid("cell", *specimen_key(content), cell.sha256)

@@ -40,6 +40,7 @@ WHO: Final = (
 PASSWORD: Final = "correct horse"
 OLD: Final = datetime(2020, 1, 1, tzinfo=UTC)  # a worker that is not heard of any more
 EVERYBODY: Final = (200,) * 6
+_SERIES: Final = "dicom-web/studies/<str:study>/series/<str:series>"
 # Pages: to the login without an account; an account of a system has none; 404 for the outsider.
 ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", ""): (302, 200, 200, 200, 403, 200),
@@ -50,6 +51,8 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "specimens/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "specimens/<int:pk>/live"): (302, 200, 200, 200, 403, 404),
     ("POST", "specimens/<int:pk>/images"): (302, 200, 200, 403, 403, 404),
+    ("GET", "specimens/<int:pk>/dicom"): (302, 403, 200, 200, 403, 404),
+    ("POST", "specimens/<int:pk>/dicom"): (302, 403, 200, 200, 403, 404),
     ("POST", "specimens/<int:pk>/requeue"): (302, 302, 302, 302, 403, 404),
     ("POST", "specimens/<int:pk>/reject"): (302, 302, 302, 403, 403, 404),
     ("GET", "review/"): (302, 200, 200, 403, 403, 200),
@@ -90,6 +93,11 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("POST", "destinations/<int:pk>/probe"): (302, 403, 403, 302, 403, 404),
     ("POST", "destinations/<int:pk>/retry"): (302, 302, 302, 302, 403, 404),
     ("POST", "destinations/<int:pk>/queue"): (302, 403, 403, 404, 403, 404),
+    # The site of this world has no archive: nothing to choose from, nothing to fetch from.
+    ("GET", "specimens/<int:pk>/pacs"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/pacs/fetch"): (302, 404, 404, 403, 403, 404),
+    ("GET", "dicom/network"): (302, 403, 403, 200, 403, 403),
+    ("POST", "dicom/network/archives/<int:pk>/test"): (302, 403, 403, 404, 403, 403),
     ("GET", "audit/"): (302, 403, 403, 200, 403, 403),
     ("GET", "cells/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/image"): (302, 200, 200, 200, 403, 404),
@@ -120,6 +128,22 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 200, 403, 403, 403),
     ("POST", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 400, 403, 403, 403),
     ("POST", "api/v1/specimens/<int:pk>/amendments"): (401, 403, 400, 403, 403, 403),
+    # DICOMweb: a token or a session to look, and nothing is there; a token to store.
+    ("GET", "dicom-web/studies"): (401, 200, 200, 200, 200, 200),
+    ("POST", "dicom-web/studies"): (401,) * 6,
+    ("GET", "dicom-web/series"): (401, 200, 200, 200, 200, 200),
+    ("GET", "dicom-web/instances"): (401, 200, 200, 200, 200, 200),
+    ("GET", "dicom-web/studies/<str:study>"): (401, 404, 404, 404, 404, 404),
+    ("POST", "dicom-web/studies/<str:study>"): (401,) * 6,
+    ("GET", "dicom-web/studies/<str:study>/metadata"): (401, 404, 404, 404, 404, 404),
+    ("GET", "dicom-web/studies/<str:study>/series"): (401, 200, 200, 200, 200, 200),
+    ("GET", "dicom-web/studies/<str:study>/instances"): (401, 200, 200, 200, 200, 200),
+    ("GET", f"{_SERIES}"): (401, 404, 404, 404, 404, 404),
+    ("GET", f"{_SERIES}/metadata"): (401, 404, 404, 404, 404, 404),
+    ("GET", f"{_SERIES}/instances"): (401, 200, 200, 200, 200, 200),
+    ("GET", f"{_SERIES}/instances/<str:instance>"): (401, 404, 404, 404, 404, 404),
+    ("GET", f"{_SERIES}/instances/<str:instance>/metadata"): (401, 404, 404, 404, 404, 404),
+    ("GET", "dicom-web/"): (404,) * 6,
     ("GET", "api/"): (404,) * 6,
     # The administration: a login page for who is not one, which refuses who is logged in.
     ("GET", "admin/login/"): (302, 403, 403, 302, 403, 403),
@@ -134,12 +158,33 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "admin/(?P<url>.*)$"): (302, 302, 302, 404, 302, 302),
     ("GET", "admin/specimens/user/<id>/password/"): (302, 302, 302, 200, 302, 302),
 }
+# FHIR: whoever has a token reads what is of the own sites; a model belongs to none.
+_OF_A_SITE: Final = (401, 200, 200, 200, 200, 404)
+for _kind in (
+    "Patient", "ServiceRequest", "Specimen", "DiagnosticReport", "Observation", "Provenance",
+    "Device", "Organization", "Practitioner",
+):  # fmt: skip
+    ROWS["GET", f"fhir/{_kind}"] = (401, *EVERYBODY[1:])
+    ROWS["POST", f"fhir/{_kind}/_search"] = (401, *EVERYBODY[1:])
+    ROWS["GET", f"fhir/{_kind}/<str:ident>"] = _OF_A_SITE
+ROWS |= {
+    ("POST", "fhir/Patient"): (401, 400, 400, 403, 400, 400),
+    ("POST", "fhir/ServiceRequest"): (401, 400, 400, 403, 400, 400),
+    ("GET", "fhir/Device/<str:ident>"): (401, *EVERYBODY[1:]),
+    ("GET", "fhir/DiagnosticReport/<str:ident>/_history"): _OF_A_SITE,
+    ("GET", "fhir/DiagnosticReport/<str:ident>/_history/<str:version>"): _OF_A_SITE,
+    ("GET", "fhir/Bundle/<str:ident>"): _OF_A_SITE,
+    ("GET", "fhir/Binary/<str:ident>"): _OF_A_SITE,
+    ("GET", "fhir/metadata"): EVERYBODY,
+    ("GET", "fhir/"): (404,) * 6,
+}
 # What an administrator gets at the list, add, history, delete and change page of each model.
 ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "specimens/user": (200, 200, 200, 403, 200),
     "specimens/site": (200, 200, 200, 403, 200),
     "specimens/referencerange": (200, 200, 200, 200, 200),
     "specimens/queuerule": (200, 200, 200, 200, 200),
+    "specimens/codemapping": (200, 200, 200, 200, 200),
     "classifier/modelversion": (200, 403, 200, 403, 200),
     "specimens/prediction": (200, 403, 200, 403, 200),
     "specimens/auditevent": (200, 403, 200, 403, 200),
@@ -147,6 +192,7 @@ ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "specimens/review": (200, 403, 200, 403, 200),
     "specimens/job": (200, 403, 200, 403, 200),
     "specimens/workerheartbeat": (200, 403, 200, 403, 200),
+    "specimens/pacsserver": (200, 200, 200, 200, 200),
     "specimens/destination": (200, 403, 200, 403, 200),
     "specimens/delivery": (200, 403, 200, 403, 200),
     "specimens/delivererheartbeat": (200, 403, 200, 403, 200),
@@ -217,6 +263,8 @@ class World:
         """What a request must hold for its address to come as far as the guard of the role."""
         if route.startswith("api/v1"):
             return {"content_type": "application/json", "data": {}}
+        if route in ("fhir/Patient", "fhir/ServiceRequest"):
+            return {"content_type": "application/fhir+json", "data": {}}
         page = route.rpartition("/")[2]
         if page == "images":
             return {"data": {"images": upload(7)}, "headers": {"Accept": "application/json"}}
@@ -244,11 +292,31 @@ class World:
             if route.startswith(prefix):
                 pk = obj.pk
         first = model._default_manager.order_by("pk").first() if model else None
+        if route.startswith("fhir/"):
+            route = route.replace("<str:ident>", self.fhir_id(route.split("/")[1]))
+            route = route.replace("<str:version>", "1")
         text = route.replace("<int:pk>", str(pk)).replace("<str:identifier>", "no-such")
+        for name in ("study", "series", "instance"):
+            text = text.replace(f"<str:{name}>", "1.2.3")
         text = text.replace("<path:object_id>", str(first.pk if first else 0))
         text = text.replace("<path:content_type_id>", "0").replace("<id>", "1")
         text = re.sub(r"\(\?P<app_label>[^)]*\)", "specimens", text).replace("^", "")
         return "/" + text.replace("(?P<url>.*)", "nothing").replace("$", "")
+
+    def fhir_id(self, kind: str) -> str:
+        """The id of a resource of the signed case."""
+        ids = {
+            "Patient": self.signed.order.patient_id,
+            "ServiceRequest": self.signed.order_id,
+            "Observation": f"{self.signed.pk}-percent-neutrophil",
+            "Provenance": self.report.pk,
+            "Device": "d" * 32,
+            "Organization": self.signed.site_id,
+            "Practitioner": self.report.signed_by_id,
+            "Bundle": f"report-{self.signed.pk}",
+            "Binary": f"report-{self.report.pk}",
+        }
+        return str(ids.get(kind, self.signed.pk))
 
 
 def _model_of(route: str) -> Any:
