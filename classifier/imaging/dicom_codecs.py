@@ -103,17 +103,20 @@ def _rle(frame: bytes, pixels: PixelDescription) -> Samples:
 
 
 def _jpeg(frame: bytes, pixels: PixelDescription) -> Samples:
-    """T.81. Where the code stream names its colour space (JFIF, Adobe), it is believed.
+    """T.81. Where the code stream tells its colour space (JFIF, Adobe), it is believed.
 
     Headers that say RGB over a YCbCr stream are common, and the other way round; libjpeg looks at
-    the stream. Only where that names nothing does the header decide.
+    the stream. Only where that tells nothing does the header decide: subsampled components are
+    never RGB.
     """
     with Image.open(io.BytesIO(frame), formats=["JPEG"]) as image:
         if image.mode not in ("RGB", "L"):
             raise unsupported_mode(f"a JPEG of mode {image.mode}")
-        named = {"jfif", "adobe_transform"} & image.info.keys()
-        components = tuple(layer[0] for layer in image.layer)  # type: ignore[attr-defined]
-        if pixels.photometric == "RGB" and not named and components != _COMPONENTS_AS_RGB:
+        layers: list[tuple[int, int, int, int]] = image.layer  # type: ignore[attr-defined]
+        told = {"jfif", "adobe_transform"} & image.info.keys()
+        told_by_name = tuple(name for name, *_ in layers) == _COMPONENTS_AS_RGB
+        subsampled = len({(across, down) for _, across, down, _ in layers}) > 1
+        if pixels.photometric == "RGB" and not (told or told_by_name or subsampled):
             # libjpeg takes it for YCbCr; asked for just that, it converts nothing.
             image.draft("YCbCr", image.size)
         values = np.asarray(image)
