@@ -27,7 +27,8 @@ from specimens.permissions import Action, require
 from specimens.selectors import api as reads
 from specimens.selectors.pictures import stored_picture
 from specimens.services import audit
-from specimens.services.imaging import Received, add_cell_images
+from specimens.services.dicom_import_uploads import add_files
+from specimens.services.imaging import Received
 
 STATES: Final = ("waiting", "classified", "failed")
 FATES: Final = ("accepted", "duplicate", "refused")
@@ -203,9 +204,8 @@ class SpecimenCellsView(ResourceView):
         user = person(request)
         require(user, Action.ADD_IMAGES)
         specimen = found(reads.specimens(user), pk)
-        received = add_cell_images(
+        received = add_files(
             actor=user,
-            site=specimen.site,
             specimen=specimen,
             uploads=some_files(request, "images"),
             source=CellImage.Source.API,
