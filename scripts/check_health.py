@@ -59,17 +59,25 @@ def reaches_database_and_broker() -> bool:
     return True
 
 
+def dicom_listener() -> bool:
+    """Does the listener take connections? It does not log one that says nothing from here."""
+    port = int(os.environ.get("WBCLAB_DICOM_PORT", "11112"))
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+
+
 CHECKS = {
     "web": web,
     "worker": worker,
     "gpu-worker": worker,
+    "dicom-listener": dicom_listener,
     "sweeper": reaches_database_and_broker,
     "deliverer": deliverer,
 }
 
 
 def main(role: str) -> int:
-    if role != "web":
+    if role not in {"web", "dicom-listener"}:
         import django
 
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -26,6 +26,9 @@ case "${1:-}" in
     deliverer)
         exec "$python" manage.py delivery_worker
         ;;
+    dicom-listener)
+        exec "$python" manage.py dicom_listener
+        ;;
     migrate)
         exec "$python" manage.py migrate --noinput
         ;;
@@ -35,7 +38,7 @@ case "${1:-}" in
         exec "$python" manage.py "$@"
         ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|migrate|manage" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|dicom-listener|migrate|manage" >&2
         exit 64
         ;;
 esac

@@ -18,10 +18,13 @@ from classifier.models import ModelVersion
 from specimens.admin_forms import AccountForm, QueueRuleForm, ReferenceRangeForm, SiteForm
 from specimens.models import (
     AuditEvent,
+    CodeMapping,
     DelivererHeartbeat,
     Delivery,
     Destination,
     Job,
+    OrderedTest,
+    PacsServer,
     Prediction,
     QueueRule,
     ReferenceRange,
@@ -241,6 +244,40 @@ class QueueRuleAdmin(Removable):
     list_select_related = ["site"]
 
 
+@admin.register(CodeMapping, site=site)
+class CodeMappingAdmin(Removable):
+    """Codes of the own sites in place of the defaults; the portal shows the table in force."""
+
+    list_display = ["site", "quantity", "cell_class", "system", "code", "display", "unit"]
+    list_filter = ["quantity", "system"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[CodeMapping]":
+        return visible_to(request.user, CodeMapping)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+@admin.register(OrderedTest, site=site)
+class OrderedTestAdmin(Removable):
+    """What the hospital's test codes mean; a held message asks for an unknown one."""
+
+    list_display = ["site", "code", "system", "meaning"]
+    list_filter = ["meaning"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[OrderedTest]":
+        return visible_to(request.user, OrderedTest)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
 @admin.register(ModelVersion, site=site)
 class ModelVersionAdmin(ReadOnly):
     list_display = ["name", "version", "is_active", "registered_at", "digest"]
@@ -310,6 +347,22 @@ class JobAdmin(ReadOnly):
 @admin.register(WorkerHeartbeat, site=site)
 class WorkerHeartbeatAdmin(ReadOnly):
     list_display = ["worker", "engine", "started_at", "seen_at"]
+
+
+@admin.register(PacsServer, site=site)
+class PacsServerAdmin(Removable):
+    """The archives of the own sites; the page of the DICOM network asks whether they answer."""
+
+    list_display = ["name", "site", "way", "ae_title", "host", "port", "dicomweb_url", "active"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[PacsServer]":
+        return visible_to(request.user, PacsServer)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 @admin.register(Destination, site=site)

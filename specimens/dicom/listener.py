@@ -39,6 +39,7 @@ _UNKNOWN_CALLED_AE: Final = (1, 1, 7)
 _LOCAL_LIMIT: Final = (2, 3, 2)
 # An abandoned data set is younger than this only while its listener still works on it.
 _LEFT_BEHIND_SECONDS: Final = 3600
+_THIS_MACHINE: Final = ("127.0.0.1", "::1")
 _COMMENT_LENGTH: Final = 64  # PS3.7 C.4.2: Error Comment is a Long String
 
 
@@ -185,9 +186,13 @@ class Listener:
         else:
             facts.state = "refused"
             facts.reason = facts.reason or "No association was asked for in time."
+            if not facts.calling_ae and facts.peer in _THIS_MACHINE:
+                return  # a health check, which only looks whether the port is open
         self._intake.ended(facts)
 
     def _turned_away(self, peer: str, encrypted: bool, reason: str) -> None:
+        if encrypted and peer in _THIS_MACHINE and "EOF" in reason:
+            return
         self._intake.ended(AssociationFacts(peer, encrypted, state="refused", reason=reason))
 
     def _note(self, association: Association, text: str) -> None:

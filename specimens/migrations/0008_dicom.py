@@ -158,7 +158,7 @@ class Migration(migrations.Migration):
                 ('encrypted', models.BooleanField(default=False, verbose_name='TLS')),
                 ('dicomweb_url', models.CharField(blank=True, help_text='Up to where /studies follows, such as https://pacs.example.org/dicom-web', max_length=200, validators=[django.core.validators.RegexValidator('^https?://[^\\s/?#@]+[^\\s?#]*$', 'An http or https address.')], verbose_name='DICOMweb address')),
                 ('user_name', models.CharField(blank=True, help_text='For DICOMweb, if it asks.', max_length=100)),
-                ('secret', models.CharField(blank=True, help_text='Name of the environment variable, or path of the file, that holds the password (or, without a user name, the bearer token).', max_length=200, verbose_name="secret's place")),
+                ('secret', models.CharField(blank=True, help_text='Name of the environment variable (WBCLAB_DELIVERY_...), or of the file in the folder of secrets, that holds the password or, without a user name, the bearer token.', max_length=200, verbose_name="secret's place")),
                 ('active', models.BooleanField(default=True)),
                 ('site', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='pacs_servers', to='specimens.site')),
             ],

@@ -77,8 +77,8 @@ class PacsServer(models.Model):
         "secret's place",
         max_length=200,
         blank=True,
-        help_text="Name of the environment variable, or path of the file, that holds the password "
-        "(or, without a user name, the bearer token).",
+        help_text="Name of the environment variable (WBCLAB_DELIVERY_...), or of the file in the "
+        "folder of secrets, that holds the password or, without a user name, the bearer token.",
     )
     active = models.BooleanField(default=True)
 

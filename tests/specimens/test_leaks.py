@@ -16,8 +16,11 @@ from specimens.models import (
     Delivery,
     DeliveryAttempt,
     Destination,
+    InboundMessage,
     Job,
     Order,
+    OrderedTest,
+    PacsServer,
     Patient,
     Prediction,
     Report,
@@ -54,6 +57,7 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
     review_cells(actor=first, specimen=case, decisions=[Decision(cell.pk, "neutrophil", 0)])
     add_comment(actor=first, specimen=case, text="Seen.")
     case.refresh_from_db()
+    PacsServer.objects.create(site=site, name="PACS", host="pacs.invalid", ae_title="PACS")
     Destination.objects.create(site=site, name="LIS", kind="webhook", address="https://x.invalid")
     sign_out_report(
         actor=first,
@@ -67,6 +71,10 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
         worker="w",
         started_at=timezone.now(),
     )
+    InboundMessage.objects.create(
+        site=site, raw=b"MSH", fingerprint="f", state="held", answer="AA", control_id="1"
+    )
+    OrderedTest.objects.create(site=site, code="DIFF")
     start_second_read(actor=second, specimen=case)
     CodeMapping.objects.create(
         site=site, quantity="panel", system="urn:own", code="DIFF", display="Differential"
@@ -98,8 +106,11 @@ def _ids_of(case: Specimen) -> dict[type[Model], set[Any]]:
         Delivery: {Delivery.objects.get(specimen=case).pk},
         DeliveryAttempt: {DeliveryAttempt.objects.get(delivery__specimen=case).pk},
         Destination: {Destination.objects.get(site=case.site).pk},
+        InboundMessage: {InboundMessage.objects.get(site=case.site).pk},
         Job: {Job.objects.get(cell_image=cell).pk},
         Order: {case.order_id},
+        OrderedTest: {OrderedTest.objects.get(site=case.site).pk},
+        PacsServer: {PacsServer.objects.get(site=case.site).pk},
         Patient: {case.order.patient_id},
         Prediction: {Prediction.objects.get(cell_image=cell).pk},
         Report: {Report.objects.get(specimen=case).pk},

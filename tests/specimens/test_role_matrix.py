@@ -21,6 +21,9 @@ from specimens.models import (
     DelivererHeartbeat,
     Delivery,
     Destination,
+    InboundMessage,
+    OrderedTest,
+    PacsServer,
     SavedView,
     Specimen,
     WorkerHeartbeat,
@@ -29,7 +32,7 @@ from specimens.selectors.case import case_of
 from specimens.services.review import Decision, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
-from tests.factories import Cast, upload
+from tests.factories import Cast, OrderFactory, upload
 from tests.portal.conftest import METADATA, Cells
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
@@ -93,16 +96,22 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("POST", "destinations/<int:pk>/probe"): (302, 403, 403, 302, 403, 404),
     ("POST", "destinations/<int:pk>/retry"): (302, 302, 302, 302, 403, 404),
     ("POST", "destinations/<int:pk>/queue"): (302, 403, 403, 404, 403, 404),
-    # The site of this world has no archive: nothing to choose from, nothing to fetch from.
+    # The archive of this world is switched off: nothing to choose from, nothing to fetch from.
     ("GET", "specimens/<int:pk>/pacs"): (302, 200, 200, 403, 403, 404),
     ("POST", "specimens/<int:pk>/pacs/fetch"): (302, 404, 404, 403, 403, 404),
     ("GET", "dicom/network"): (302, 403, 403, 200, 403, 403),
-    ("POST", "dicom/network/archives/<int:pk>/test"): (302, 403, 403, 404, 403, 403),
+    ("POST", "dicom/network/archives/<int:pk>/test"): (302, 403, 403, 302, 403, 403),
     ("GET", "audit/"): (302, 403, 403, 200, 403, 403),
     ("GET", "cells/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/image"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/thumbnail"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/explanation"): (302, 200, 200, 200, 403, 404),
+    ("GET", "inbound/"): (302, 200, 200, 200, 403, 200),
+    ("GET", "inbound/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("POST", "inbound/<int:pk>/retry"): (302, 422, 422, 403, 403, 404),
+    ("POST", "inbound/<int:pk>/discard"): (302, 422, 422, 403, 403, 404),
+    ("GET", "orders/<int:pk>/accession"): (302, 200, 200, 403, 403, 404),
+    ("GET", "codes/"): (302, 403, 403, 200, 403, 403),
     ("GET", "model/"): (302, 200, 200, 200, 403, 200),
     ("GET", "login"): (200, 302, 302, 302, 302, 302),
     ("POST", "logout"): (302,) * 6,
@@ -192,6 +201,7 @@ ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "specimens/review": (200, 403, 200, 403, 200),
     "specimens/job": (200, 403, 200, 403, 200),
     "specimens/workerheartbeat": (200, 403, 200, 403, 200),
+    "specimens/orderedtest": (200, 200, 200, 200, 200),
     "specimens/pacsserver": (200, 200, 200, 200, 200),
     "specimens/destination": (200, 403, 200, 403, 200),
     "specimens/delivery": (200, 403, 200, 403, 200),
@@ -248,6 +258,15 @@ class World:
         WorkerHeartbeat.objects.create(
             worker="w1", engine="onnx", model_digest="d", started_at=now, seen_at=OLD
         )
+        self.archive = PacsServer.objects.create(
+            site=cast.site, name="PACS", host="127.0.0.1", port=1, ae_title="PACS", active=False
+        )
+        self.order = OrderFactory.create(site=cast.site, expected_since=now)
+        self.message = InboundMessage.objects.create(
+            site=cast.site, raw=b"MSH|^~\\&|HIS", fingerprint="f", control_id="1", state="held",
+            answer="AA", code="unknown_test", unknown_test="DIFF",
+        )  # fmt: skip
+        OrderedTest.objects.create(site=cast.site, code="CBC", meaning="not_ours")
         self.view = SavedView.objects.create(user=cast.technician, name="x", query="mine=1")
 
     @staticmethod
@@ -265,6 +284,8 @@ class World:
             return {"content_type": "application/json", "data": {}}
         if route in ("fhir/Patient", "fhir/ServiceRequest"):
             return {"content_type": "application/fhir+json", "data": {}}
+        if route.endswith("/_search"):
+            return {"content_type": "application/x-www-form-urlencoded", "data": "_count=1"}
         page = route.rpartition("/")[2]
         if page == "images":
             return {"data": {"images": upload(7)}, "headers": {"Accept": "application/json"}}
@@ -288,6 +309,9 @@ class World:
             ("views/", self.view),
             ("deliveries/", self.delivery),
             ("destinations/", self.destination),
+            ("dicom/network/archives/", self.archive),
+            ("inbound/", self.message),
+            ("orders/", self.order),
         ):
             if route.startswith(prefix):
                 pk = obj.pk
