@@ -16,6 +16,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 # RFC 6052: an IPv4 address inside an IPv6 one, as a NAT64 gateway would call it.
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+# RFC 4291 section 2.5.5.1: the deprecated ::a.b.c.d; the first two of it are :: and ::1.
+_COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 
 
 class AddressRefused(ValueError):
@@ -59,10 +61,10 @@ class Allowed:
 
 
 def _unwrapped(address: Address) -> Address:
-    """Return the IPv4 address inside a mapped, 6to4, Teredo or NAT64 one, else the address."""
+    """Return the IPv4 address inside an IPv6 one that carries one, else the address."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
+    if address in _NAT64 or (address in _COMPATIBLE and int(address) > 1):
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     teredo = address.teredo
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)

@@ -2,12 +2,12 @@
 
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from ipaddress import IPv6Address
-from typing import Final
+from typing import Any, Final
 
+import httpcore
 import httpx
 from django.conf import settings
 
@@ -72,7 +72,7 @@ def request(
     if problem := url_problem(address):
         raise PermanentFailure(f"The address of the destination is wrong. {problem}")
     url = httpx.URL(address)
-    answer = _first_answer(method, url, content, headers, _resolved(url, allowed), seconds)
+    answer = _exchange(method, url, content, headers, _resolved(url, allowed), seconds)
     if answer.status not in judged_by_caller:
         _judge(answer)
     return answer
@@ -94,7 +94,7 @@ def _resolved(url: httpx.URL, allowed: Allowed) -> list[Address]:
     return addresses
 
 
-def _first_answer(
+def _exchange(
     method: str,
     url: httpx.URL,
     content: bytes,
@@ -102,54 +102,94 @@ def _first_answer(
     addresses: list[Address],
     seconds: float,
 ) -> Answer:
-    """Try the addresses in turn; only where no connection came about does the next one count."""
+    """Send and read under one deadline for everything from the connection to the last byte."""
     deadline = time.monotonic() + seconds
-    failure: Exception = OSError("it has no address")
-    for address in addresses:
-        try:
-            return _exchange(method, url, content, headers, address, deadline)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            failure = error
-        except httpx.TimeoutException as error:
-            text = f"{url.host} did not answer within {seconds:g} s."
-            raise Unreachable(text) from error
-        except httpx.HTTPError as error:
-            text = f"The connection to {url.host} broke off ({_reason(error)})."
-            raise Unreachable(text) from error
-    raise Unreachable(f"{url.host} cannot be reached ({_reason(failure)}).") from failure
+    backend = _Pinned(addresses, deadline)
+    lines = {"Host": url.netloc.decode("ascii"), "Accept-Encoding": "identity", **headers}
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_trust(), network_backend=backend) as pool,
+            pool.stream(method, str(url), headers=[*lines.items()], content=content) as response,
+        ):
+            received = b""
+            for chunk in response.iter_stream():
+                received += chunk
+                if len(received) > MOST_BYTES:
+                    break  # the rest is not needed to know what became of the message
+            return Answer(response.status, httpx.Headers(response.headers), received[:MOST_BYTES])
+    except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+        raise Unreachable(f"{url.host} cannot be reached ({_reason(error)}).") from error
+    except httpcore.TimeoutException as error:
+        raise Unreachable(f"{url.host} did not answer within {seconds:g} s.") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise Unreachable(f"The connection to {url.host} broke off ({_reason(error)}).") from error
 
 
-def _exchange(
-    method: str,
-    url: httpx.URL,
-    content: bytes,
-    headers: Mapping[str, str],
-    address: Address,
-    deadline: float,
-) -> Answer:
-    left = max(0.1, deadline - time.monotonic())
-    timeout = httpx.Timeout(left, connect=min(CONNECT_SECONDS, left))
-    host = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
-    with (
-        httpx.Client(
-            timeout=timeout, trust_env=False, follow_redirects=False, verify=_trust()
-        ) as client,
-        client.stream(
-            method,
-            url.copy_with(host=host),
-            content=content,
-            headers={"Accept-Encoding": "identity", **headers, "Host": url.netloc.decode("ascii")},
-            extensions={"sni_hostname": url.raw_host.decode("ascii")},
-        ) as response,
-    ):
-        received = b""
-        for chunk in response.iter_raw(4096):
-            received += chunk
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the answer drips in too slowly")
-            if len(received) > MOST_BYTES:
-                break  # the rest is not needed to know what became of the message
-        return Answer(response.status_code, response.headers, received[:MOST_BYTES])
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to the addresses that were judged, whatever the name resolves to by now."""
+
+    def __init__(self, addresses: list[Address], deadline: float) -> None:
+        self._addresses = addresses
+        self._deadline = deadline
+        self._backend = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Try the addresses in turn."""
+        failure: Exception = httpcore.ConnectError("the name has no address")
+        for address in self._addresses:
+            left = min(CONNECT_SECONDS, _left(self._deadline, httpcore.ConnectTimeout))
+            try:
+                stream = self._backend.connect_tcp(
+                    str(address), port, left, local_address, socket_options
+                )
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+                continue
+            return _Timed(stream, self._deadline)
+        raise failure
+
+
+class _Timed(httpcore.NetworkStream):
+    """A stream with a deadline for all of it: one byte a second is no way to keep a lane busy."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self._stream = stream
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._stream.read(max_bytes, _left(self._deadline, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, _left(self._deadline, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.NetworkStream:
+        left = _left(self._deadline, httpcore.ConnectTimeout)
+        return _Timed(self._stream.start_tls(ssl_context, server_hostname, left), self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+def _left(deadline: float, timeout: type[httpcore.TimeoutException]) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise timeout
+    return left
 
 
 def _judge(answer: Answer) -> None:

@@ -45,7 +45,8 @@ def _send(delivery: Delivery) -> Receipt:
     try:
         channel = channel_for(destination.kind)
         payload = _payload(channel, delivery)
-        connection.close()
+        if not connection.in_atomic_block:
+            connection.close()
         return channel.send(payload, delivery.message_id, destination.address, destination.settings)
     except DeliveryFailure:
         raise

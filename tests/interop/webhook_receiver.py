@@ -8,7 +8,9 @@ is killed in between has delivered without knowing it.
 
 import json
 import os
+import ssl
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,6 +47,64 @@ class _Request(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: the log is the file."""
+
+
+class ReceiverThread:
+    """A receiver in a thread of the test, which keeps what came. Use as a context manager.
+
+    `statuses` are answered in turn, then 204; `answer_headers` go with each.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
+        self.statuses: list[int] = []
+        self.answer_headers: dict[str, str] = {}
+        self.requests: list[tuple[dict[str, str], Any]] = []
+        self.bodies: list[bytes] = []
+
+    def __enter__(self) -> "ReceiverThread":
+        keeper = self
+
+        class Kept(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                keeper.bodies.append(body)
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                keeper.requests.append((headers, json.loads(body)))
+                self.send_response(keeper.statuses.pop(0) if keeper.statuses else 204)
+                for name, value in keeper.answer_headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        class Quiet(ThreadingHTTPServer):
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """Say nothing: that a client breaks off is what some tests want."""
+
+        self._server = Quiet(("127.0.0.1", 0), Kept)
+        self._server.daemon_threads = True
+        if self._tls is not None:
+            self._server.socket = self._tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/reports"
 
 
 if __name__ == "__main__":
