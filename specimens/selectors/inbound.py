@@ -4,7 +4,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    IntegerField,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Coalesce
 
 from specimens.interop.hl7.message import Header, Message
 from specimens.interop.hl7.order_fields import Service
@@ -88,6 +99,13 @@ def listed_messages(user: User, state: str = "", text: str = "") -> QuerySet[Inb
         ).distinct()
     held = state == InboundMessage.State.HELD
     return found.order_by("received_at", "pk") if held else found.order_by("-received_at", "-pk")
+
+
+def held_count() -> Coalesce:
+    """How many messages of the outer query's site wait for a person."""
+    held = InboundMessage.objects.filter(site=OuterRef("pk"), state=InboundMessage.State.HELD)
+    counted = held.order_by().values("site").annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0)
 
 
 def expected_orders(user: User, text: str = "") -> QuerySet[Order]:

@@ -254,6 +254,13 @@ def unavailable_answer(raw: bytes, text: str = "") -> bytes:
     return _refusal(header, Refused(text, ErrorCode.INTERNAL))
 
 
+@transaction.atomic
+def record_message_view(*, actor: User, message: InboundMessage) -> None:
+    """Record that `actor` looked at a message, which holds a patient's data."""
+    audit.record(actor=actor, action="message.viewed", subject=message, site=message.site,
+                 details={"control_id": message.control_id})  # fmt: skip
+
+
 def _record(actor: User, row: InboundMessage, action: str) -> None:
     details: dict[str, Any] = {
         "control_id": row.control_id,

@@ -11,6 +11,7 @@ from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
 from specimens.selectors.deliveries import outbox_state
 from specimens.selectors.health import silence_limit
+from specimens.selectors.inbound import held_count
 from specimens.selectors.laboratory import last_heartbeat
 from specimens.selectors.review_queue import waiting_cases
 from specimens.selectors.worklist import failed_images
@@ -25,10 +26,11 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     user = getattr(request, "user", None)
     if not isinstance(user, User) or getattr(request, "htmx", False):
         return context
-    # The heartbeat rides on the query of the sites: it is needed exactly where they are.
+    # Heartbeat and held messages ride on the query of the sites: needed exactly where they are.
     sites = list(
         visible_to(user, Site).annotate(
-            worker_seen_at=Subquery(last_heartbeat().values("seen_at")[:1])
+            worker_seen_at=Subquery(last_heartbeat().values("seen_at")[:1]),
+            held_messages=held_count(),
         )
     )
     seen_at: datetime | None = sites[0].worker_seen_at if sites else None
@@ -39,6 +41,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "worker_silent": bool(sites)
         and (seen_at is None or timezone.now() - seen_at > silence_limit()),
         "outbox": outbox_state(user),
+        "held_messages": sum(site.held_messages for site in sites),
         "may_accession": can(user, Action.ACCESSION),
         "may_review": can(user, Action.REVIEW),
         "waiting_reviews": waiting_cases(user).count() if can(user, Action.REVIEW) else 0,

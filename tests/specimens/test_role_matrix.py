@@ -133,10 +133,6 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "api/schema"): EVERYBODY,
     ("GET", "api/docs/"): EVERYBODY,
     ("GET", "api/docs"): (302,) * 6,
-    ("POST", "api/v1/specimens/<int:pk>/reviews"): (401, 400, 400, 403, 403, 404),
-    ("GET", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 200, 403, 403, 403),
-    ("POST", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 400, 403, 403, 403),
-    ("POST", "api/v1/specimens/<int:pk>/amendments"): (401, 403, 400, 403, 403, 403),
     # DICOMweb: a token or a session to look, and nothing is there; a token to store.
     ("GET", "dicom-web/studies"): (401, 200, 200, 200, 200, 200),
     ("POST", "dicom-web/studies"): (401,) * 6,
@@ -187,6 +183,41 @@ ROWS |= {
     ("GET", "fhir/metadata"): EVERYBODY,
     ("GET", "fhir/"): (404,) * 6,
 }
+# REST v1: lists for all roles; one object, for those of its site; writing as on the pages.
+_ONE: Final = (401, 200, 200, 200, 200, 404)
+for _noun in ("orders", "specimens", "cells", "predictions", "reviews", "reports", "deliveries"):
+    ROWS["GET", f"api/v1/{_noun}"] = (401, *EVERYBODY[1:])
+    ROWS["GET", f"api/v1/{_noun}/<int:pk>"] = _ONE
+ROWS |= {
+    ("POST", "api/v1/orders"): (401, 400, 400, 403, 400, 400),
+    ("PATCH", "api/v1/orders/<int:pk>"): (401, 428, 428, 403, 428, 404),
+    ("POST", "api/v1/specimens"): (401, 400, 400, 403, 400, 400),
+    ("PATCH", "api/v1/specimens/<int:pk>"): (401, 428, 428, 403, 428, 404),
+    ("POST", "api/v1/specimens/<int:pk>/rejection"): (401, 400, 400, 403, 403, 404),
+    ("GET", "api/v1/specimens/<int:pk>/cells"): _ONE,
+    ("POST", "api/v1/specimens/<int:pk>/cells"): (401, 415, 415, 403, 415, 404),
+    ("GET", "api/v1/specimens/<int:pk>/reviews"): _ONE,
+    ("POST", "api/v1/specimens/<int:pk>/reviews"): (401, 400, 400, 403, 403, 404),
+    ("GET", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 200, 403, 403, 403),
+    ("POST", "api/v1/specimens/<int:pk>/sign-out"): (401, 403, 400, 403, 403, 403),
+    ("POST", "api/v1/specimens/<int:pk>/amendments"): (401, 403, 400, 403, 403, 403),
+    ("GET", "api/v1/cells/<int:pk>/image"): _ONE,
+    ("GET", "api/v1/cells/<int:pk>/thumbnail"): _ONE,
+    ("GET", "api/v1/reports/<int:pk>/pdf"): _ONE,
+    ("POST", "api/v1/deliveries/<int:pk>/retry"): (401, 428, 428, 428, 403, 404),
+    ("POST", "api/v1/deliveries/<int:pk>/cancel"): (401, 403, 400, 400, 403, 403),
+    # The session that this test comes with has no token.
+    ("GET", "api/v1/tokens/current"): (401, 403, 403, 403, 403, 403),
+    ("POST", "api/v1/tokens/rotate"): (401, 403, 403, 403, 403, 403),
+    ("GET", "api/v1/"): (404,) * 6,
+    ("GET", "v2/"): (401, *EVERYBODY[1:]),
+    ("GET", "v2/health/live"): EVERYBODY,
+    ("GET", "v2/health/ready"): (503,) * 6,
+}
+for _model in ("v2/models/<str:name>", "v2/models/<str:name>/versions/<str:version>"):
+    ROWS["GET", _model] = (401, *EVERYBODY[1:])
+    ROWS["GET", f"{_model}/ready"] = (401, 503, 503, 503, 503, 503)
+    ROWS["POST", f"{_model}/infer"] = (401, 400, 400, 400, 400, 400)
 # What an administrator gets at the list, add, history, delete and change page of each model.
 ADMINISTERED: Final[dict[str, tuple[int, int, int, int, int]]] = {
     "specimens/user": (200, 200, 200, 403, 200),
@@ -267,6 +298,9 @@ class World:
             answer="AA", code="unknown_test", unknown_test="DIFF",
         )  # fmt: skip
         OrderedTest.objects.create(site=cast.site, code="CBC", meaning="not_ours")
+        CodeMapping.objects.create(
+            site=cast.site, quantity="panel", system="urn:own", code="DIFF", display="Differential"
+        )
         self.view = SavedView.objects.create(user=cast.technician, name="x", query="mine=1")
 
     @staticmethod
@@ -280,7 +314,7 @@ class World:
 
     def body(self, route: str) -> dict[str, Any]:
         """What a request must hold for its address to come as far as the guard of the role."""
-        if route.startswith("api/v1"):
+        if route.startswith(("api/v1", "v2")):
             return {"content_type": "application/json", "data": {}}
         if route in ("fhir/Patient", "fhir/ServiceRequest"):
             return {"content_type": "application/fhir+json", "data": {}}
@@ -304,6 +338,8 @@ class World:
         if "second-read" in route or route.endswith(("/amend", "/amendments")):
             pk = self.signed.pk
         for prefix, obj in (
+            ("predictions/", self.cell.predictions.get()),
+            ("reviews/", self.cell.reviews.get()),
             ("reports/", self.report),
             ("cells/", self.cell),
             ("views/", self.view),
@@ -313,13 +349,14 @@ class World:
             ("inbound/", self.message),
             ("orders/", self.order),
         ):
-            if route.startswith(prefix):
+            if route.removeprefix("api/v1/").startswith(prefix):
                 pk = obj.pk
         first = model._default_manager.order_by("pk").first() if model else None
         if route.startswith("fhir/"):
             route = route.replace("<str:ident>", self.fhir_id(route.split("/")[1]))
             route = route.replace("<str:version>", "1")
         text = route.replace("<int:pk>", str(pk)).replace("<str:identifier>", "no-such")
+        text = text.replace("<str:name>", "dm-fnet").replace("<str:version>", "1.0")
         for name in ("study", "series", "instance"):
             text = text.replace(f"<str:{name}>", "1.2.3")
         text = text.replace("<path:object_id>", str(first.pk if first else 0))
@@ -371,7 +408,7 @@ def test_the_status_of_an_address_for_each_of_the_cast(
         if who != "anonymous":
             client.force_login(getattr(cast, who))
         with transaction.atomic():  # nobody finds what another has done
-            more = world.body(route) if method == "POST" else {}
+            more = world.body(route) if method in ("POST", "PATCH") else {}
             found[who] = getattr(client, method.lower())(path, **more).status_code
             transaction.set_rollback(True)
     assert tuple(found.values()) == ROWS[method, route], found
