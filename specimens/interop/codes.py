@@ -25,6 +25,9 @@ from specimens.terminology import (
 
 DEFAULTS: Final = Path(__file__).with_name("default_codes.toml")
 _SYSTEMS: Final = {"loinc": LOINC, "snomed": SNOMED_CT, "local": LOCAL}
+# Where a row comes from, if not from a site.
+DEFAULT: Final = "default"
+LOCAL_CODE: Final = "local"
 Key = tuple[str, str]  # quantity, class key ("" for what is said of the whole differential)
 
 
@@ -44,11 +47,11 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the table; `origin` is "default" or the code of the site that set it."""
+    """One row of the table; `origin` is DEFAULT, LOCAL_CODE, or the code of a site."""
 
     code: Code
     unit: str = ""
-    origin: str = "default"
+    origin: str = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def _local_entry(quantity: Quantity, key: str) -> Entry:
         Quantity.PER_100_WBC: f"{name}, per 100 white cells",
     }
     unit = UNITS.get(quantity, ("",))[0]
-    return Entry(Code(LOCAL, code, texts.get(quantity, name)), unit, "local")
+    return Entry(Code(LOCAL, code, texts.get(quantity, name)), unit, LOCAL_CODE)
 
 
 def _ambiguous(rows: Iterable[tuple[Key, Entry]]) -> list[str]:
