@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, path, re_path
 
+from specimens.api.dicom import DicomView
 from specimens.api.v1.base import NothingHereView
 from specimens.api.v1.cells import (
     CellImageView,
@@ -40,6 +41,8 @@ urlpatterns: list[URLPattern] = [
     path("reports", ReportsView.as_view(), name="v1_reports"),
     path("reports/<int:pk>", ReportView.as_view(), name="v1_report"),
     path("reports/<int:pk>/pdf", ReportPdfView.as_view(), name="v1_report_pdf"),
+    path("dicom/", DicomView.as_view(), name="v1_dicom"),
+    path("dicom", DicomView.as_view(schema=None)),
     path("deliveries", DeliveriesView.as_view(), name="v1_deliveries"),
     path("deliveries/<int:pk>", DeliveryView.as_view(), name="v1_delivery"),
     path("deliveries/<int:pk>/retry", RetryView.as_view(), name="v1_delivery_retry"),
