@@ -3,6 +3,7 @@
 Study Root model (PS3.4 annex C). Nothing here knows the database; times and numbers are bounded.
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -170,17 +171,13 @@ def _study(identifier: Dataset) -> FoundStudy:
 @contextmanager
 def _association(archive: DimseArchive, sop_class: Any) -> Iterator[Association]:
     _config.LOG_HANDLER_LEVEL = "none"
+    _reach(archive)
     entity = AE(ae_title=archive.our_ae_title)
     entity.connection_timeout = entity.acse_timeout = archive.seconds
     entity.dimse_timeout = entity.network_timeout = archive.seconds
     entity.add_requested_context(sop_class)
     tls = {"tls_args": (archive.tls, archive.host)} if archive.tls is not None else {}
-    try:
-        association = entity.associate(archive.host, archive.port, ae_title=archive.ae_title, **tls)
-    except OSError as error:  # a name that is not known
-        raise ArchiveError(
-            f"{archive.host} cannot be found ({error.strerror or error})."
-        ) from error
+    association = entity.associate(archive.host, archive.port, ae_title=archive.ae_title, **tls)
     if not association.is_established:
         raise ArchiveError(_why_not(archive, association))
     try:
@@ -192,6 +189,20 @@ def _association(archive: DimseArchive, sop_class: Any) -> Iterator[Association]
             association.release()
 
 
+def _reach(archive: DimseArchive) -> None:
+    """See whether somebody listens there: pynetdicom does not say why it could not connect."""
+    where = f"{archive.host}:{archive.port}"
+    try:
+        socket.create_connection((archive.host, archive.port), archive.seconds).close()
+    except socket.gaierror as error:
+        raise ArchiveError(f"The name {archive.host} is not known here.") from error
+    except TimeoutError as error:
+        raise ArchiveError(f"{where} does not answer within {archive.seconds:g} s.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ArchiveError(f"Nobody listens at {where} ({reason}): is it running?") from error
+
+
 def _why_not(archive: DimseArchive, association: Association) -> str:
     where = f"{archive.ae_title} at {archive.host}:{archive.port}"
     answer = association.acceptor.primitive
@@ -201,7 +212,7 @@ def _why_not(archive: DimseArchive, association: Association) -> str:
         return f"{where} refuses the association: {text}."
     if association.is_aborted and association.acceptor.primitive is not None:
         return f"{where} broke the association off."
-    return f"{where} does not answer within {archive.seconds:g} s, or cannot be reached."
+    return f"{where} does not speak DICOM with us: is it the right port, and does it want TLS?"
 
 
 def _shown(status: Dataset) -> str:
