@@ -12,6 +12,8 @@ from typing import Any
 
 import environ
 
+from specimens.interop.fhir.naming import systems_problem
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
 
@@ -291,6 +293,8 @@ RATE_LIMIT = env.int("WBCLAB_RATE_LIMIT", default=6000)
 IDEMPOTENCY_HOURS = env.int("WBCLAB_IDEMPOTENCY_HOURS", default=24)
 # URIs of identifiers in FHIR, where they differ from the defaults (docs/integration.md).
 FHIR_SYSTEMS = env.json("WBCLAB_FHIR_SYSTEMS", default={})
+if _problem := systems_problem(FHIR_SYSTEMS):
+    raise environ.ImproperlyConfigured(f"WBCLAB_FHIR_SYSTEMS: {_problem}")
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "wbclab",

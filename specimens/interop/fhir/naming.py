@@ -56,6 +56,19 @@ class Systems:
         return system
 
 
+def systems_problem(systems: Any) -> str:
+    """Return what is wrong with URIs of identifiers that were configured, "" where nothing is."""
+    if not isinstance(systems, dict):
+        return "Write an object: the URI of each system by its name."
+    names = {field.name for field in fields(Systems)}
+    if unknown := systems.keys() - names:
+        known = ", ".join(sorted(names))
+        return f"There is no system {', '.join(sorted(unknown))}. Known: {known}."
+    if not all(isinstance(uri, str) and ":" in uri for uri in systems.values()):
+        return "Each system is a URI, such as https://hospital.example/orders."
+    return ""
+
+
 def _escaped(text: str) -> str:
     """Percent-encode what a URI cannot hold, spaces and the like."""
     return re.sub(r"[^A-Za-z0-9._~-]", lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), text)
