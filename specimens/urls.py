@@ -25,6 +25,7 @@ from specimens.views import (
     second_read,
     signing,
     specimen,
+    unmatched,
     uploads,
     worklist,
 )
@@ -91,6 +92,15 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("destinations/<int:pk>/probe", destinations.probe, name="probe_destination"),
     path("destinations/<int:pk>/retry", deliveries.retry_all_held, name="retry_all_held"),
     path("destinations/<int:pk>/queue", reconciliation.queue_missing, name="queue_missing"),
+    path("dicom/unmatched", unmatched.unmatched_list, name="unmatched"),
+    path("dicom/unmatched/<int:pk>", unmatched.unmatched_instance, name="unmatched_instance"),
+    path("dicom/unmatched/<int:pk>/assign", unmatched.assign, name="unmatched_assign"),
+    path("dicom/unmatched/<int:pk>/discard", unmatched.discard, name="unmatched_discard"),
+    path(
+        "dicom/unmatched/<int:pk>/frames/<int:number>",
+        unmatched.frame_picture,
+        name="unmatched_picture",
+    ),
     path("dicom/network", dicom_operations.operations, name="dicom_operations"),
     path(
         "dicom/network/archives/<int:pk>/test",

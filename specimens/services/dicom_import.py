@@ -147,9 +147,11 @@ def _bring_to_specimen(arrival: Arrival, read: ReadInstance, same: DicomInstance
         number = same.specimen.accession_number if same.specimen else ""
         text = f"The same object is counted in specimen {number} already; it was not added here."
         raise DicomRefusal("counted_elsewhere", text)
-    note = refuse_contradictions(arrival, read, decision_for(arrival.site, read.attributes))
+    refuse_contradictions(arrival, read, decision_for(arrival.site, read.attributes))
     try:
-        assign_instance(actor=arrival.actor, instance=same, specimen=arrival.specimen, reason=note)
+        assign_instance(
+            actor=arrival.actor, instance=same, specimen=arrival.specimen, confirmed=True
+        )
     except (Conflict, workflow.NotAllowedInState) as refusal:
         raise DicomRefusal("not_in_this_state", str(refusal)) from refusal
     images = same.frames.order_by("number").values_list("cell_image_id", flat=True)

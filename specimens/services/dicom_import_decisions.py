@@ -5,10 +5,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from specimens import workflow
-from specimens.dicom.matching import Decision
+from specimens.dicom.matching import Decision, contradictions
 from specimens.models import DicomFrame, DicomInstance, Specimen, User
 from specimens.permissions import Action, require, visible_to
-from specimens.selectors.dicom import attributes_of, decision_for, waiting_for
+from specimens.selectors.dicom import attributes_of, candidate_of, decision_for, waiting_for
 from specimens.services import audit
 from specimens.services.dicom_import_cells import add_frames
 from specimens.services.errors import Conflict
@@ -16,22 +16,33 @@ from specimens.services.errors import Conflict
 State = DicomInstance.State
 
 
+class IdentifiersDisagree(Conflict):
+    """What the data set says speaks against the specimen; nothing was changed."""
+
+
 @transaction.atomic
 def assign_instance(
-    *, actor: User, instance: DicomInstance, specimen: Specimen, reason: str = ""
+    *, actor: User, instance: DicomInstance, specimen: Specimen, confirmed: bool = False
 ) -> DicomInstance:
     """Make the frames of a waiting or discarded instance cell images of `specimen`.
 
-    Raises Conflict (somebody was faster), NotAllowedInState, PermissionDenied.
+    Raises IdentifiersDisagree unless `confirmed`, Conflict (somebody was faster),
+    NotAllowedInState, PermissionDenied.
     """
     require(actor, Action.ADD_IMAGES)
     instance = _locked(actor, instance)
     if instance.state == State.MATCHED:
         raise Conflict("It was assigned to a specimen meanwhile. Look at the list again.")
     specimens = visible_to(actor, Specimen).filter(site_id=instance.site_id)
-    locked = specimens.select_related("order").select_for_update(of=("self",))
+    locked = specimens.select_related("order__patient").select_for_update(of=("self",))
     specimen = locked.get(pk=specimen.pk)
     workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
+    against = contradictions(
+        attributes_of(instance), candidate_of(specimen), instance.site.accession_issuers
+    )
+    if against and not confirmed:
+        raise IdentifiersDisagree(" ".join(against))
+    reason = f"Confirmed by {actor.display_name} although: {' '.join(against)}" if against else ""
     before = {"state": instance.state, "reason": instance.reason}
     _decide(instance, actor, State.MATCHED, reason)
     instance.specimen = specimen
@@ -73,6 +84,19 @@ def discard_instance(*, actor: User, instance: DicomInstance, reason: str) -> Di
         details={"sop_instance_uid": instance.sop_instance_uid, "before": before, "reason": reason},
     )
     return instance
+
+
+@transaction.atomic
+def record_look(*, actor: User, instance: DicomInstance) -> None:
+    """Record that `actor` looked at what an instance says of a patient (45 CFR 164.312(b))."""
+    audit.record(
+        actor=actor,
+        action="dicom.viewed",
+        subject=instance,
+        site=instance.site,
+        specimen=instance.specimen,
+        details={"sop_instance_uid": instance.sop_instance_uid},
+    )
 
 
 @transaction.atomic

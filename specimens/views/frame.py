@@ -10,6 +10,7 @@ from django.utils import timezone
 from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
 from specimens.selectors.deliveries import outbox_state
+from specimens.selectors.dicom import waiting_count
 from specimens.selectors.health import silence_limit
 from specimens.selectors.inbound import held_count
 from specimens.selectors.laboratory import last_heartbeat
@@ -20,7 +21,7 @@ THEMES: Final = ("light", "dark")
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Context of the frame: four queries for a page, none for a fragment or without a person."""
+    """Context of the frame: five queries for a page, none for a fragment or without a person."""
     theme = request.COOKIES.get("theme", "")
     context: dict[str, Any] = {"theme": theme if theme in THEMES else ""}
     user = getattr(request, "user", None)
@@ -45,6 +46,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "may_accession": can(user, Action.ACCESSION),
         "may_review": can(user, Action.REVIEW),
         "waiting_reviews": waiting_cases(user).count() if can(user, Action.REVIEW) else 0,
+        "waiting_dicom": waiting_count(user) if can(user, Action.ADD_IMAGES) else 0,
         "may_administer": can(user, Action.ADMINISTER),
     }
 

@@ -33,6 +33,7 @@ from specimens.selectors.case import case_of
 from specimens.services.review import Decision, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
+from tests.dicom.waiting import waiting_instance
 from tests.factories import Cast, OrderFactory, upload
 from tests.portal.conftest import METADATA, Cells
 
@@ -103,6 +104,11 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", "dicom/network"): (302, 403, 403, 200, 403, 403),
     ("POST", "dicom/network/archives/<int:pk>/test"): (302, 403, 403, 302, 403, 403),
     ("GET", "audit/"): (302, 403, 403, 200, 403, 403),
+    ("GET", "dicom/unmatched"): (302, 200, 200, 200, 403, 200),
+    ("GET", "dicom/unmatched/<int:pk>"): (302, 200, 200, 200, 403, 404),
+    ("POST", "dicom/unmatched/<int:pk>/assign"): (302, 422, 422, 403, 403, 404),
+    ("POST", "dicom/unmatched/<int:pk>/discard"): (302, 422, 422, 403, 403, 404),
+    ("GET", "dicom/unmatched/<int:pk>/frames/<int:number>"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/image"): (302, 200, 200, 200, 403, 404),
     ("GET", "cells/<int:pk>/thumbnail"): (302, 200, 200, 200, 403, 404),
@@ -304,6 +310,7 @@ class World:
         CodeMapping.objects.create(
             site=cast.site, quantity="panel", system="urn:own", code="DIFF", display="Differential"
         )
+        self.unmatched = waiting_instance(cast.site)
         self.view = SavedView.objects.create(user=cast.technician, name="x", query="mine=1")
 
     @staticmethod
@@ -346,6 +353,7 @@ class World:
             ("reports/", self.report),
             ("cells/", self.cell),
             ("views/", self.view),
+            ("dicom/unmatched/", self.unmatched),
             ("deliveries/", self.delivery),
             ("destinations/", self.destination),
             ("dicom/network/archives/", self.archive),
@@ -359,6 +367,7 @@ class World:
             route = route.replace("<str:ident>", self.fhir_id(route.split("/")[1]))
             route = route.replace("<str:version>", "1")
         text = route.replace("<int:pk>", str(pk)).replace("<str:identifier>", "no-such")
+        text = text.replace("<int:number>", "1")
         text = text.replace("<str:name>", "dm-fnet").replace("<str:version>", "1.0")
         for name in ("study", "series", "instance"):
             text = text.replace(f"<str:{name}>", "1.2.3")
