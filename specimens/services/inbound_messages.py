@@ -40,11 +40,9 @@ def receive_message(*, actor: User, site: Site, raw: bytes, peer: str = "") -> b
     """
     require(actor, Action.ACCESSION)
     visible_to(actor, Site).get(pk=site.pk)
-    try:
-        header = read_header(raw)
-    except Refused as refusal:
-        logger.warning("%s sent no HL7 message: %s", peer, refusal.text)
-        return _refusal(Header(), refusal)
+    if (refused := unreadable_answer(raw)) is not None:
+        return refused
+    header = read_header(raw)
     for last_try in (False, True):
         try:
             return _receive(actor, site, raw, header, peer)
@@ -232,6 +230,15 @@ def _answer(row: InboundMessage, header: Header) -> bytes:
 
 def _refusal(header: Header, refusal: Refused) -> bytes:
     return refuse(header, refusal, now=timezone.localtime(), message_id=new_message_id())
+
+
+def unreadable_answer(raw: bytes) -> bytes | None:
+    """Return the answer to what has no header and is not kept; None where it has one."""
+    try:
+        read_header(raw)
+    except Refused as refusal:
+        return _refusal(Header(), refusal)
+    return None
 
 
 def too_large_answer(head: bytes, text: str) -> bytes:

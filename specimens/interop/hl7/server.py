@@ -94,6 +94,9 @@ class MllpServer:
                     logger.warning("a connection could not be accepted: %s", error)
                     self._stopping.wait(_POLL_SECONDS)
                     continue
+                # An answer is small and waited for: it must not wait itself for an acknowledgement
+                # of the one before.
+                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._admit(accepted, str(address[0]))
         finally:
             self._listening.close()

@@ -23,6 +23,7 @@ from specimens.services.inbound_messages import (
     receive_message,
     too_large_answer,
     unavailable_answer,
+    unreadable_answer,
 )
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,9 @@ class Intake:
 
     def answer(self, raw: bytes, peer: str) -> bytes:
         """Return the acknowledgement; where nothing could be recorded, one that says so."""
+        if (refused := unreadable_answer(raw)) is not None:
+            logger.warning("%s sent no HL7 message", peer)
+            return refused
         try:
             actor, site = self._who_and_where()
             return receive_message(actor=actor, site=site, raw=raw, peer=peer)
