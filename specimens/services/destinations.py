@@ -92,7 +92,7 @@ def _record_probe(actor: User, destination: Destination, text: str) -> None:
 
 
 def _check(destination: Destination) -> None:
-    destination.full_clean(exclude=["site"])
+    destination.full_clean()
     problems = _channel(destination).problems(destination.address, destination.settings)
     if problems:
         errors: dict[str, list[str]] = {}
