@@ -48,7 +48,7 @@ class Migration(migrations.Migration):
                 ('size', models.PositiveBigIntegerField(verbose_name='size in bytes')),
                 ('sha256', models.CharField(help_text='Of the file as received.', max_length=64)),
                 ('content_sha256', models.CharField(help_text='Of pixel data, their description and the identifiers.', max_length=64)),
-                ('identifiers', models.JSONField(default=dict, help_text='What the data set says of patient, order, specimen and container.')),
+                ('identifiers', models.JSONField(blank=True, default=dict, help_text='What the data set says of patient, order, specimen and container.')),
                 ('icc_profile', models.CharField(blank=True, help_text='The embedded profile; empty: none.', max_length=120)),
                 ('way', models.CharField(choices=[('upload', 'Upload page'), ('api', 'REST'), ('command', 'Command'), ('c-store', 'C-STORE'), ('stow', 'STOW-RS'), ('retrieve', 'Query and retrieve')], max_length=10)),
                 ('sender', models.CharField(help_text='AE title, account or address.', max_length=120)),

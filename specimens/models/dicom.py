@@ -70,7 +70,9 @@ class DicomInstance(models.Model):
         max_length=64, help_text="Of pixel data, their description and the identifiers."
     )
     identifiers = models.JSONField(
-        default=dict, help_text="What the data set says of patient, order, specimen and container."
+        default=dict,
+        blank=True,
+        help_text="What the data set says of patient, order, specimen and container.",
     )
     icc_profile = models.CharField(
         max_length=120, blank=True, help_text="The embedded profile; empty: none."
