@@ -16,6 +16,9 @@ from specimens.models import (
     Delivery,
     DeliveryAttempt,
     Destination,
+    DicomFrame,
+    DicomImport,
+    DicomInstance,
     InboundMessage,
     Job,
     Order,
@@ -37,6 +40,7 @@ from specimens.selectors.case import case_of
 from specimens.services.review import Decision, add_comment, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
+from tests.dicom.waiting import waiting_instance
 from tests.factories import Cast, SpecimenFactory, UserFactory
 from tests.portal.conftest import METADATA, Cells
 
@@ -57,6 +61,8 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
     review_cells(actor=first, specimen=case, decisions=[Decision(cell.pk, "neutrophil", 0)])
     add_comment(actor=first, specimen=case, text="Seen.")
     case.refresh_from_db()
+    instance = waiting_instance(site)
+    DicomImport.objects.create(site=site, instance=instance, outcome="unmatched", way="c-store")
     PacsServer.objects.create(site=site, name="PACS", host="pacs.invalid", ae_title="PACS")
     Destination.objects.create(site=site, name="LIS", kind="webhook", address="https://x.invalid")
     sign_out_report(
@@ -106,6 +112,9 @@ def _ids_of(case: Specimen) -> dict[type[Model], set[Any]]:
         Delivery: {Delivery.objects.get(specimen=case).pk},
         DeliveryAttempt: {DeliveryAttempt.objects.get(delivery__specimen=case).pk},
         Destination: {Destination.objects.get(site=case.site).pk},
+        DicomFrame: {DicomFrame.objects.get(instance__site=case.site).pk},
+        DicomImport: {DicomImport.objects.get(site=case.site).pk},
+        DicomInstance: {DicomInstance.objects.get(site=case.site).pk},
         InboundMessage: {InboundMessage.objects.get(site=case.site).pk},
         Job: {Job.objects.get(cell_image=cell).pk},
         Order: {case.order_id},
