@@ -119,15 +119,13 @@ def test_no_request_of_the_document_brings_it_down(
     operations = [found.ok() for found in schema.get_all_operations()]
     modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
     run, began = Run(service, world), time.monotonic()
-    rounds = len(operations) * len(ROLES) * len(modes)
-    examples = max(1, -(-REQUESTS // rounds))
-    for number, (operation, role, mode) in enumerate(
-        (o, r, m) for o in operations for r in ROLES for m in modes
-    ):
-        # A sample takes every n-th of the combinations, and over the runs of all calls and roles.
-        if examples == 1 and number % max(1, rounds // REQUESTS):
-            continue
-        run.operation(role, operation, mode, examples)
+    combinations = [(o, r, m) for o in operations for r in ROLES for m in modes]
+    # Spread evenly, the rest over every n-th: a sample still meets each call and each role.
+    each, rest = divmod(REQUESTS, len(combinations))
+    for number, (operation, role, mode) in enumerate(combinations):
+        more = rest * (number + 1) // len(combinations) - rest * number // len(combinations)
+        if each + more:
+            run.operation(role, operation, mode, each + more)
     seconds = time.monotonic() - began
     figures = {
         "requests": sum(run.sent.values()),
