@@ -1,6 +1,6 @@
 """The commands of docs/api.md and docs/integration.md, run as they stand, one after the other.
 
-A block behind `<!-- run: STATUS -->` is run by bash; the last call of curl in it must answer with
+A block behind `<!-- run: STATUS -->` is run by bash (other marks are of other tests); the last call of curl in it must answer with
 that status. Variables stay from block to block, as in a reader's terminal.
 """
 
@@ -21,7 +21,7 @@ from tests.service import Service, running_service
 pytestmark = [pytest.mark.slow, pytest.mark.core, pytest.mark.timeout(600)]
 
 DOCS = Path(settings.BASE_DIR) / "docs"
-_BLOCK = re.compile(r"( *)<!-- run(?:: (\w+))? -->\n *```sh\n(.*?)\n *```", re.DOTALL)
+_BLOCK = re.compile(r"( *)<!-- run(?:: (\d{3}|python))? -->\n *```sh\n(.*?)\n *```", re.DOTALL)
 
 # Around each block: curl keeps the headers of its last answer, and says nothing of its progress.
 _SHELL = r"""
@@ -30,7 +30,7 @@ curl() { command curl --silent --show-error --dump-header "$WORK/headers" "$@"; 
 [ ! -f "$WORK/variables" ] || source "$WORK/variables"
 rm -f "$WORK/headers"
 %s
-declare -p URL TOKEN PERSON ORDER SPECIMEN CELL ETAG IMAGE 2>/dev/null >"$WORK/variables" || true
+declare -p URL TOKEN READER PERSON ORDER SPECIMEN CELL ETAG IMAGE 2>/dev/null >"$WORK/variables" || true
 declare -f field >>"$WORK/variables" || true
 """
 
