@@ -180,9 +180,12 @@ class Listener:
         elif facts.key is not None:
             facts.state = "aborted"
             if not facts.reason:
-                idle = association.dul.idle_timer_expired()
+                # Whatever else we break off for has put its reason there.
+                silent = association._sent_abort
                 seconds = f"{self._settings.idle_seconds:g} s"
-                facts.reason = f"Silent for {seconds}." if idle else "The other side broke it off."
+                facts.reason = (
+                    f"Silent for {seconds}." if silent else "The other side broke it off."
+                )
         else:
             facts.state = "refused"
             facts.reason = facts.reason or "No association was asked for in time."

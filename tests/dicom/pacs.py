@@ -1,10 +1,14 @@
 """The DICOM network of the tests: our listener and web server, dcmtk's senders, raw sockets."""
 
+import io
 import os
 import socket
 import subprocess
+import sys
+import tempfile
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,13 +19,16 @@ import httpx
 import uvicorn
 from django.conf import settings as django_settings
 from django.db import connection, connections
-from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
 
+from classifier.imaging.dicom import TRANSFER_SYNTAXES
 from specimens.dicom.listener import Listener, ListenerSettings
 from specimens.services.dicom_network import DatabaseIntake
 from tests.counterparts import require
-from tests.dicom.files import instance, plain_cell, saved
+from tests.dicom.files import VL_PHOTOGRAPHIC, instance, plain_cell, saved
 from tests.processes import descendants, die_with_parent, free_port, kill_all, wait_until
 
 OURS = "WBCLAB"
@@ -119,7 +126,7 @@ class Process:
             "WBCLAB_INCOMING_DIR": str(folder),
             "WBCLAB_DICOM_PORT": str(self.port),
             "WBCLAB_DICOM_PEERS": f"{SCANNER}=main,ORTHANC=main",
-            "WBCLAB_PYTHON": str(django_settings.BASE_DIR / ".venv/bin/python"),
+            "WBCLAB_PYTHON": sys.executable,
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -136,7 +143,7 @@ class Process:
                 cwd=django_settings.BASE_DIR, env=self._environment, stdout=log, stderr=log,
                 preexec_fn=die_with_parent(),
             )  # fmt: skip
-        wait_until(self._answers, 90, f"the listener answers: {self._log.read_text()[-2000:]}")
+        wait_until(self._answers, 180, f"the listener answers: {self._log.read_text()[-2000:]}")
 
     def _answers(self) -> bool:
         time.sleep(0.1)
@@ -195,17 +202,6 @@ def hang_up_seen(port: int, content: bytes, seconds: float = 10) -> bytes:
         return heard
 
 
-def raw_data_set(dataset: Dataset) -> bytes:
-    """The data set of a file without its meta information."""
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.filewriter import write_dataset
-
-    out = DicomBytesIO()
-    out.is_little_endian, out.is_implicit_VR = True, False
-    write_dataset(out, dataset)
-    return bytes(out.getvalue())
-
-
 def fill(pacs: Any, paths: Sequence[Path]) -> None:
     """Put files into an Orthanc through its own upload."""
     for path in paths:
@@ -213,3 +209,76 @@ def fill(pacs: Any, paths: Sequence[Path]) -> None:
             f"{pacs.url}/instances", content=path.read_bytes(), timeout=60, trust_env=False
         )
         answer.raise_for_status()
+
+
+def stored_raw(port: int, content: bytes, syntax: str = ExplicitVRLittleEndian) -> int:
+    """C-STORE `content` as a data set in `syntax`, unread and whatever it is; the status."""
+    entity = AE(ae_title=SCANNER)
+    entity.dimse_timeout = entity.acse_timeout = entity.network_timeout = 60
+    entity.add_requested_context(VL_PHOTOGRAPHIC, syntax)
+    association = entity.associate("127.0.0.1", port, ae_title=OURS)
+    assert association.is_established
+    # As pynetdicom's own senders do: its reactor would take the answer for a request.
+    association._reactor_checkpoint.clear()
+    wait_until(lambda: association._is_paused, 10, "the reactor pauses")
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID = VL_PHOTOGRAPHIC
+    request.AffectedSOPInstanceUID = generate_uid()
+    request.DataSet = io.BytesIO(content)
+    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    if association.is_established:
+        association.release()
+    assert answer is not None, "no answer"
+    return int(answer.Status)
+
+
+def _read_meta(content: bytes) -> Any:
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        file.write(content)
+        file.flush()
+        return read_file_meta_info(file.name)
+
+
+def split(content: bytes) -> tuple[bytes, str]:
+    """The data set of a Part 10 file and the syntax to offer for it, however broken the file is."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            meta = _read_meta(content)
+    except Exception:
+        return content[132:], ExplicitVRLittleEndian
+    start = 144 + meta.FileMetaInformationGroupLength
+    known = str(meta.TransferSyntaxUID) in TRANSFER_SYNTAXES
+    return content[start:], meta.TransferSyntaxUID if known else ExplicitVRLittleEndian
+
+
+@contextmanager
+def worker_process(log: Path) -> Iterator[None]:
+    """A worker and a sweeper as production starts them, over the database of the test."""
+    database = connection.settings_dict
+    address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
+    environment = os.environ | {
+        "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
+        "WBCLAB_IMAGES_DIR": str(django_settings.MEDIA_ROOT),
+        "WBCLAB_SWEEP_SECONDS": "0.5",
+        "WBCLAB_ENGINE_THREADS": "2",
+        "WBCLAB_PYTHON": sys.executable,
+    }
+    processes = []
+    for role in ("worker", "sweeper"):
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                ["scripts/service.sh", role],
+                cwd=django_settings.BASE_DIR, env=environment, stdout=out, stderr=out,
+                preexec_fn=die_with_parent(),
+            )  # fmt: skip
+        processes.append(process)
+    try:
+        yield
+    finally:
+        for process in processes:
+            kill_all([process.pid, *descendants(process.pid)])
+            process.wait()
