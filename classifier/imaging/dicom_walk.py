@@ -187,7 +187,7 @@ def _is_sequence(element: Element, level: _Level) -> bool:
 
 
 def _known_as_sequence(tag: int) -> bool:
-    from pydicom.datadict import DicomDictionary
+    from pydicom._dicom_dict import DicomDictionary
 
     entry = DicomDictionary.get(tag)
     return entry is not None and entry[0] == "SQ"

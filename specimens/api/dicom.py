@@ -121,7 +121,7 @@ class DicomView(ResourceView):
         user = person(request)
         require(user, Action.ADD_IMAGES)
         uploads = some_files(request, "files")
-        form = _Values(data={name: request.data[name] for name in request.data if name != "files"})
+        form = _Values(data=request.POST.dict())
         form.is_valid(raise_exception=True)
         values = form.validated_data
         specimen = None
@@ -173,7 +173,7 @@ def _refused(filename: str, refusal: DicomRefusal, *, alone: bool) -> dict[str, 
         raise StorageUnavailable(refusal.text) from refusal
     if alone:
         raise ApiError(_status_of(refusal.code), refusal.code, refusal.text) from refusal
-    nothing = {"sop_class_uid": "", "sop_instance_uid": "", "specimen": None, "cells": []}
+    nothing: dict[str, Any] = {"sop_class_uid": "", "sop_instance_uid": "", "specimen": None, "cells": []}
     return {
         "filename": filename,
         "state": "refused",

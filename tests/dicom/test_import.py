@@ -238,7 +238,7 @@ class TestDroppedOnASpecimen:
         ],
     )
     def test_with_others_it_is_refused_unless_confirmed(
-        self, attributes: dict[str, str], words: str, cast: Cast, receive: Receive
+        self, attributes: dict[str, Any], words: str, cast: Cast, receive: Receive
     ) -> None:
         specimen = cast.specimen(accession_number="A1")
         cast.specimen(accession_number="A2")

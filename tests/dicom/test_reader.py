@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -324,7 +325,7 @@ def test_the_size_of_a_file_is_limited(tmp_path: Path, monkeypatch: pytest.Monke
     ],
 )
 def test_the_physical_scale(
-    attribute: str, value: list[str], expected: float | None, tmp_path: Path
+    attribute: str, value: Any, expected: float | None, tmp_path: Path
 ) -> None:
     read = read_instance(saved(instance(**{attribute: value}), tmp_path / "x.dcm"))
     found = read.image.micrometres_per_pixel
@@ -354,7 +355,7 @@ def test_the_scale_of_a_multi_frame_object(tmp_path: Path) -> None:
     seed=st.integers(0, 2**32 - 1),
 )
 def test_what_goes_in_comes_out(
-    rows: int, columns: int, frames: int, bits: int, planar: int, syntax: str, seed: int,
+    rows: int, columns: int, frames: int, bits: int, planar: int, syntax: UID, seed: int,
     tmp_path: Path,
 ) -> None:  # fmt: skip
     """Any picture, of any depth, in any order of its samples, in any number of frames."""
