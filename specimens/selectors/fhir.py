@@ -1,6 +1,5 @@
 """The database as FHIR resources, for one person or system: what is not theirs does not exist."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -14,7 +13,7 @@ from classifier.models import ModelVersion
 from specimens.interop.codes import CodeTable
 from specimens.interop.fhir import orders, people, reports
 from specimens.interop.fhir.case import CORRECTED, FINAL, PRELIMINARY, CaseResult
-from specimens.interop.fhir.naming import CaseIds, Systems, device_id
+from specimens.interop.fhir.naming import CaseIds, Systems
 from specimens.interop.fhir.wire import Resource
 from specimens.models import Order, Patient, Prediction, Report, Review, Site, Specimen, User
 from specimens.permissions import visible_to
@@ -224,10 +223,3 @@ def _last_change(specimen: Specimen) -> str:
 def signers_of(user: User) -> QuerySet[User]:
     """People who signed a report at `user`'s sites."""
     return User.objects.filter(pk__in=visible_to(user, Report).values("signed_by"))
-
-
-def models_by_device(idents: Iterable[str]) -> Mapping[str, ModelVersion]:
-    """Model versions by the id of the Device they are."""
-    wanted = set(idents)
-    rows = ModelVersion.objects.order_by("pk")
-    return {ident: row for row in rows if (ident := device_id(row.digest)) in wanted}

@@ -52,15 +52,6 @@ def _number(text: str) -> int | None:
     return int(text) if is_id else None
 
 
-def by_id(column: str = "pk") -> Rows:
-    """Match logical ids that are keys of rows."""
-
-    def rows(_: Records, name: str, text: str) -> Q:
-        return Q(**{f"{column}__in": _keys(split_values(text))})
-
-    return rows
-
-
 def _keys(texts: Iterable[str]) -> list[int]:
     return [key for key in map(_number, texts) if key is not None]
 
@@ -167,28 +158,32 @@ def by_choice(column: str, values: dict[str, tuple[str, ...]]) -> Rows:
     """Match a column by codes of FHIR; `values` are those of the column for each code."""
 
     def rows(_: Records, name: str, text: str) -> Q:
-        wanted = {token.value for token in tokens(name, text)}
-        if unknown := wanted - values.keys():
-            raise ParameterError(
-                f"{name}: {', '.join(sorted(unknown))} is none of {', '.join(values)}."
-            )
+        wanted = known_codes(name, text, values)
         return _any(Q(**{f"{column}__in": values[one]}) for one in wanted)
 
     return rows
 
 
-def has_status(*known: str) -> Built:
-    """Match `status`; a code that no resource ever has is refused."""
+def known_codes(name: str, text: str, known: Iterable[str]) -> set[str]:
+    """Return the codes asked for; one that no resource ever has is refused."""
+    codes, wanted = list(known), {token.value for token in tokens(name, text)}
+    if unknown := wanted - set(codes):
+        raise ParameterError(f"{name}: {', '.join(sorted(unknown))} is none of {', '.join(codes)}.")
+    return wanted
 
-    def built(resource: Resource, name: str, text: str) -> bool:
-        wanted = {token.value for token in tokens(name, text)}
-        if unknown := wanted - set(known):
-            raise ParameterError(
-                f"{name}: {', '.join(sorted(unknown))} is none of {', '.join(known)}."
-            )
-        return resource["status"] in wanted
 
-    return built
+def is_one_of(*known: str) -> Rows:
+    """Refuse unknown codes, before any resource is built."""
+
+    def rows(_: Records, name: str, text: str) -> Q:
+        known_codes(name, text, known)
+        return Q()
+
+    return rows
+
+
+def has_status(resource: Resource, name: str, text: str) -> bool:
+    return resource["status"] in {token.value for token in tokens(name, text)}
 
 
 def has_coding(element: str) -> Built:

@@ -1,6 +1,7 @@
 """A laboratory with a case in every state, another site that must never show, and FHIR clients."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django.test import Client
@@ -40,8 +41,6 @@ class FhirClient:
     def __init__(self, user: User | None) -> None:
         headers = {}
         if user is not None:
-            from datetime import timedelta
-
             token, _ = create_token(actor=None, user=user, lifetime=timedelta(days=1))
             headers = {"authorization": f"Bearer {token}"}
         self.http = Client(headers=headers, raise_request_exception=False)
@@ -72,7 +71,7 @@ class FhirClient:
 
 def names(bundle: Any, mode: str = "match") -> list[str]:
     return [
-        f"{one['resource']['resourceType']}/{one['resource']['id']}"
+        f"{one['resource']['resourceType']}/{one['resource'].get('id', '')}"
         for one in bundle.get("entry", [])
         if one["search"]["mode"] == mode
     ]
@@ -123,7 +122,7 @@ def sign(case: Specimen, actor: User, **changes: str) -> Report:
         specimen=case,
         password=PASSWORD,
         seen_revision=case_of(case).revision,
-        acknowledged={key: "Dr Ward" for key in changes.values()},
+        acknowledged=dict.fromkeys(changes.values(), "Dr Ward"),
     )
 
 
@@ -153,9 +152,7 @@ def make_laboratory(cast: Cast) -> Laboratory:
     amended = classified(cast.site, cells, cast.technician)
     sign(amended, cast.pathologist, monocyte="blast")
     amend(amended, cast.second_pathologist, monocyte="monocyte")
-    other = UserFactory.create(
-        username="elsewhere", role=Role.PATHOLOGIST, sites=[cast.other_site]
-    )
+    other = UserFactory.create(username="elsewhere", role=Role.PATHOLOGIST, sites=[cast.other_site])
     elsewhere = classified(
         cast.other_site, cells, other,
         order=OrderFactory.create(

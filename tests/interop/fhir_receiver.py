@@ -107,6 +107,12 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(200, CAPABILITIES)
 
+    def do_DELETE(self) -> None:
+        """Forget everything."""
+        self.server.store = Store(self.server.folder)
+        (self.server.folder / "state.json").unlink(missing_ok=True)
+        self._answer(204, "")
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         prepared = self.server.folder / "answer.json"

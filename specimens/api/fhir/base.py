@@ -121,6 +121,8 @@ class FhirView(ApiView):
     ) -> Response:
         """Keep patients' data out of shared caches."""
         finished = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(finished, Response) and finished.data is not None:
+            finished.content_type = f"{self.request.accepted_media_type}; charset=utf-8"
         finished.headers.setdefault("Cache-Control", "private, no-cache")
         return finished
 

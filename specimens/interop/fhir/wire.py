@@ -1,11 +1,14 @@
 """FHIR's JSON: decimals keep the digits they were given with (R4, datatypes, decimal)."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any, Final
 
 MEDIA_TYPE: Final = "application/fhir+json"
 Resource = dict[str, Any]
+# R4, datatypes, string: no control characters but tab and line ends.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def to_json(value: Any) -> str:
@@ -36,12 +39,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def without_empty(resource: Resource) -> Resource:
-    """Drop what is None or empty, at every depth: FHIR has no empty elements (R4, JSON)."""
+    """Drop what is None or empty, at every depth: FHIR has no empty elements (R4, JSON).
+
+    Texts lose what a string may not hold, and the space around them.
+    """
     found = {key: _filled(value) for key, value in resource.items()}
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
 
 
 def _filled(value: Any) -> Any:
+    if isinstance(value, str):
+        return _CONTROL.sub("", value).strip()
     if isinstance(value, dict):
         return without_empty(value)
     if isinstance(value, list):
