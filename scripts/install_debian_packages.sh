@@ -14,6 +14,7 @@ wanted=(
     dmtxread:dmtx-utils
     zbarimg:zbar-tools
     img2dcm:dcmtk
+    dciodvfy:dicom3tools
     Orthanc:orthanc
     orthanc-dicomweb:orthanc-dicomweb
 )

@@ -107,4 +107,4 @@ METHOD_CODES: Final = (
     ("113100", "Basic Application Confidentiality Profile"),
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
-METHOD: Final = "PS3.15 E.1 Basic Profile, modified dates; attributes not listed removed"
+METHOD: Final = "PS3.15 E.1 Basic Profile, modified dates, list of what stays"

@@ -76,7 +76,7 @@ class Orthanc(Server):
         """Post JSON to its REST interface; the answer read as JSON."""
         answer = httpx.post(f"{self.url}{path}", json=body, timeout=60, trust_env=False)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def put(self, path: str, body: Any) -> None:
         """Put JSON to its REST interface, for example a modality."""
