@@ -1,5 +1,9 @@
 """Tokens: scopes, rotation, what ends them, and how much one may send."""
 
+import os
+import subprocess
+import sys
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -161,6 +165,23 @@ class TestLimits:
         answers = [api.get("/api/v1/orders") for _ in range(5)]
         assert {answer.status_code for answer in answers} == {200}
         assert "RateLimit-Limit" not in answers[0]
+
+    @pytest.mark.redis
+    def test_where_there_is_redis_all_processes_count_together(self, api: Api) -> None:
+        api.get("/api/v1/orders")
+        program = (
+            "import django; django.setup();"
+            "from specimens.api.throttling import _count;"
+            "import sys; print(_count(sys.argv[1]))"
+        )
+        token, window = AuthToken.objects.get().pk[:32], int(time.time() // 60)
+        said = subprocess.run(
+            [sys.executable, "-c", program, f"rate:token-{token}:{window}"],
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "wbclab.settings"},
+            capture_output=True,
+            check=True,
+        )  # fmt: skip
+        assert said.stdout.strip() == b"2"
 
     def test_a_counter_that_is_away_stops_nobody(
         self, api: Api, monkeypatch: pytest.MonkeyPatch

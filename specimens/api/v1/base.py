@@ -34,7 +34,7 @@ class ResourceView(ApiView):
         self, request: Request, response: Response, *args: Any, **kwargs: Any
     ) -> Response:
         """Tag what was read; leave the body out where the sender has it."""
-        if request.method == "GET" and response.status_code == status.HTTP_200_OK:
+        if request.method in ("GET", "HEAD") and response.status_code == status.HTTP_200_OK:
             response = _tagged(request, response)
         finished = super().finalize_response(request, response, *args, **kwargs)
         # The data of a patient stays in no shared cache, and is asked for again each time.
