@@ -66,18 +66,26 @@ def dicom_listener() -> bool:
         return True
 
 
+def hl7_listener() -> bool:
+    """Does the listener take connections?"""
+    port = int(os.environ.get("WBCLAB_HL7_PORT", "2575"))
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+
+
 CHECKS = {
     "web": web,
     "worker": worker,
     "gpu-worker": worker,
     "dicom-listener": dicom_listener,
+    "hl7-listener": hl7_listener,
     "sweeper": reaches_database_and_broker,
     "deliverer": deliverer,
 }
 
 
 def main(role: str) -> int:
-    if role not in {"web", "dicom-listener"}:
+    if role not in {"web", "dicom-listener", "hl7-listener"}:
         import django
 
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

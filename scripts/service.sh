@@ -29,6 +29,9 @@ case "${1:-}" in
     dicom-listener)
         exec "$python" manage.py dicom_listener
         ;;
+    hl7-listener)
+        exec "$python" manage.py hl7_listener
+        ;;
     migrate)
         exec "$python" manage.py migrate --noinput
         ;;
@@ -38,7 +41,7 @@ case "${1:-}" in
         exec "$python" manage.py "$@"
         ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|dicom-listener|migrate|manage" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|dicom-listener|hl7-listener|migrate|manage" >&2
         exit 64
         ;;
 esac

@@ -108,7 +108,10 @@ class MllpServer:
 
     def _admit(self, accepted: socket.socket, peer: str) -> None:
         if self._peers and not _is_one_of(peer, self._peers):
-            logger.warning("%s is not among the peers: closed", peer)
+            # A health check of the same host knocks and says nothing: not worth a line.
+            local = ipaddress.ip_address(peer.partition("%")[0]).is_loopback
+            level = logging.DEBUG if local else logging.WARNING
+            logger.log(level, "%s is not among the peers: closed", peer)
             accepted.close()
             return
         connection = _Connection(accepted, peer)
