@@ -2,13 +2,14 @@
 
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers, status
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from specimens.api.errors import REFUSAL_STATUS, ApiError
+from specimens.api.problems import MEDIA_TYPE, problem_body
 from specimens.api.schema import answer
 from specimens.api.uploads import some_files
 from specimens.api.v1 import documents
@@ -23,6 +24,7 @@ from specimens.services.dicom_import_uploads import receive_upload
 from specimens.services.errors import QueueFull, StorageUnavailable
 from specimens.services.imaging import clean_filename
 
+_TRUNCATED: Final = problem_body(ApiError(422, "truncated", "The DICOM file is cut off."))
 STATES: Final = ("stored", "duplicate", "unmatched", "quarantined", "refused")
 
 
@@ -114,6 +116,11 @@ class DicomView(ResourceView):
                 *documents.WRITING, "no_file", "not_in_this_state", "too_many_images",
                 "queue_full", "storage_unavailable",
             ),
+            (status.HTTP_422_UNPROCESSABLE_ENTITY, MEDIA_TYPE): OpenApiResponse(
+                documents.Problem,
+                "The only file is damaged, cut off, or outside the limits.",
+                examples=[OpenApiExample("truncated", value=_TRUNCATED)],
+            ),
         },
     )  # fmt: skip
     def post(self, request: Request) -> Response:
@@ -173,13 +180,16 @@ def _refused(filename: str, refusal: DicomRefusal, *, alone: bool) -> dict[str, 
         raise StorageUnavailable(refusal.text) from refusal
     if alone:
         raise ApiError(_status_of(refusal.code), refusal.code, refusal.text) from refusal
-    nothing: dict[str, Any] = {"sop_class_uid": "", "sop_instance_uid": "", "specimen": None, "cells": []}
     return {
         "filename": filename,
         "state": "refused",
         "code": refusal.code,
         "message": refusal.text,
-    } | nothing
+        "sop_class_uid": "",
+        "sop_instance_uid": "",
+        "specimen": None,
+        "cells": [],
+    }
 
 
 def _status_of(code: str) -> int:
