@@ -107,7 +107,7 @@ class BoundedBody:
 
         await self._app(scope, counted, unless_refused)
         if received > limit:
-            await _refuse(receive, send, limit)
+            await _refuse(receive, send, limit, path=scope["path"])
 
 
 def _with_length(scope: Scope, length: int) -> Scope:
