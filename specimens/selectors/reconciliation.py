@@ -10,6 +10,7 @@ from specimens.models import Delivery, Destination, Report
 from specimens.models.deliveries import Event
 
 NEVER_QUEUED: Final = "never queued"
+_SUPERSEDED: Final = Q(delivery_state__isnull=True, later_arrived=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +25,22 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """One destination over a period. Cancelled ones are no gaps: a person decided, with a reason.
+    """One destination over a period; `gaps` holds the first that are missing, the oldest first.
 
-    `gaps` holds the first of those that are missing, the oldest first.
+    No gaps are cancelled ones (a person decided, with a reason) and superseded ones (never queued,
+    but a later version of the report has arrived).
     """
 
     destination: Destination
     signed: int
     delivered: int
     cancelled: int
+    superseded: int
     gaps: list[Gap]
 
     @property
     def missing(self) -> int:
-        return self.signed - self.delivered - self.cancelled
+        return self.signed - self.delivered - self.cancelled - self.superseded
 
 
 def reconcile(
@@ -53,9 +56,11 @@ def reconcile(
         signed=Count("pk"),
         delivered=Count("pk", filter=Q(delivery_state=Delivery.State.DELIVERED)),
         cancelled=Count("pk", filter=Q(delivery_state=Delivery.State.CANCELLED)),
+        superseded=Count("pk", filter=_SUPERSEDED),
     )
     ended = [Delivery.State.DELIVERED, Delivery.State.CANCELLED]
     missing = wanted.filter(~Q(delivery_state__in=ended) | Q(delivery_state__isnull=True))
+    missing = missing.exclude(_SUPERSEDED)
     rows = missing.select_related("specimen").defer("content").order_by("signed_at", "pk")
     return Reconciliation(
         destination=destination, gaps=[_gap(report) for report in rows[:most_gaps]], **counts
@@ -79,7 +84,14 @@ def _wanted(destination: Destination, since: datetime, until: datetime) -> Query
     delivery = Delivery.objects.filter(report=OuterRef("pk"), destination=destination)
     if not destination.active:
         reports = reports.filter(Exists(delivery))
+    later = Delivery.objects.filter(
+        destination=destination,
+        specimen=OuterRef("specimen"),
+        report__version__gt=OuterRef("version"),
+        state=Delivery.State.DELIVERED,
+    )
     return reports.annotate(
+        later_arrived=Exists(later),
         delivery_state=Subquery(delivery.values("state")[:1]),
         delivery_id=Subquery(delivery.values("pk")[:1]),
         delivery_error=Subquery(delivery.values("last_error")[:1]),

@@ -40,7 +40,10 @@ def enqueue_preliminary(*, specimen: Specimen) -> list[Delivery]:
 
 
 def enqueue_missing(*, actor: User, report: Report, destination: Destination) -> Delivery:
-    """Add the delivery of a report that was signed before the destination existed, or wanted it."""
+    """Add the delivery of a report that was signed while the destination was switched off.
+
+    Raises Conflict where it is queued already, or a later version is.
+    """
     require(actor, Action.ADMINISTER)
     with transaction.atomic():
         specimen = (
@@ -50,6 +53,11 @@ def enqueue_missing(*, actor: User, report: Report, destination: Destination) ->
             raise ValidationError("The destination belongs to another site.")
         if Delivery.objects.filter(report=report, destination=destination).exists():
             raise Conflict("This report is among the deliveries of this destination already.")
+        newer = Delivery.objects.filter(
+            destination=destination, specimen=specimen, report__version__gt=report.version
+        )
+        if newer.exists():
+            raise Conflict("A later version goes there already; this one would undo it.")
         event = Event.FINAL if report.version == 1 else Event.CORRECTED
         delivery = _add(destination, specimen, event, report=report)
         audit.record(

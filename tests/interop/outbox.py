@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -18,7 +19,7 @@ from specimens.services.review import Decision, review_cells
 from specimens.services.signing import sign_out_report, start_amendment
 from tests.factories import Cast
 from tests.portal.conftest import METADATA, Cells
-from tests.processes import die_with_parent, free_port, kill_all
+from tests.processes import die_with_parent, free_port, kill_all, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSWORD = "correct horse"
@@ -70,10 +71,17 @@ def cheap_passwords(cast: Cast) -> None:
     cast.pathologist.refresh_from_db()
 
 
-class ReceiverProcess:
-    """The webhook receiver as a process; it keeps its port and its log over restarts."""
+def mllp(site: Site, address: str) -> Destination:
+    return Destination.objects.create(
+        site=site, kind="hl7", address=address, settings={"timeout_seconds": 10}, name="HIS"
+    )
 
-    def __init__(self, folder: Path, seconds: float = 0.0) -> None:
+
+class ReceiverProcess:
+    """A receiver as a process; it keeps its port and its log over restarts."""
+
+    def __init__(self, folder: Path, seconds: float = 0.0, kind: str = "webhook") -> None:
+        self.kind = kind
         self.port = free_port()
         self.log = folder / f"received-{self.port}.jsonl"
         self.seconds = seconds
@@ -83,13 +91,26 @@ class ReceiverProcess:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/reports"
 
+    @property
+    def host_and_port(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
     def start(self) -> None:
-        module = "tests.interop.webhook_receiver"
-        self._process = subprocess.Popen(
+        """Start, and return when it listens."""
+        module = f"tests.interop.{self.kind}_receiver"
+        self._process = process = subprocess.Popen(
             [sys.executable, "-m", module, str(self.port), str(self.log), str(self.seconds)],
             cwd=ROOT,
             preexec_fn=die_with_parent(),
         )
+        wait_until(
+            lambda: process.poll() is not None or self._listens(), 60, f"{self.kind} listens"
+        )
+        assert process.poll() is None, f"the {self.kind} receiver ended with {process.returncode}"
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def kill(self) -> None:
         if self._process is not None:

@@ -363,6 +363,22 @@ class TestReconciliation:
         again = client.post(path, {"report": report.pk}, follow=True)
         assert "among the deliveries of this destination already" in _text(again)
 
+    def test_a_version_that_a_later_one_has_overtaken_is_neither_missing_nor_sent(
+        self, cast: Cast, as_person: As, cells: Cells, lis: Destination
+    ) -> None:
+        Destination.objects.update(active=False)
+        case = reviewed_case(cast, cells)
+        first = sign(cast.pathologist, case)
+        Destination.objects.update(active=True)
+        amend(cast.pathologist, case)
+        client = as_person(cast.administrator)
+        path = reverse("queue_missing", args=[lis.pk])
+        refused = client.post(path, {"report": first.pk}, follow=True)
+        assert "A later version goes there already" in _text(refused)
+        assert "2 signed reports have not arrived" in self._page(client)
+        _arrive(lis)
+        assert "has arrived everywhere" in self._page(client)
+
     def test_only_what_the_destination_wants_counts(
         self, cast: Cast, as_person: As, case: Specimen, lis: Destination
     ) -> None:
@@ -388,7 +404,7 @@ class TestReconciliation:
         with pytest.raises(CommandError, match="1 missing"):
             call_command("reconcile_deliveries", "--grace", "0")
         out = capsys.readouterr().out
-        assert "main LIS: 1 signed, 0 delivered, 0 cancelled, 1 missing" in out
+        assert "main LIS: 1 signed, 0 delivered, 0 cancelled, 0 superseded, 1 missing" in out
         assert f"{case.accession_number} version 1: waiting" in out
         _arrive(lis)
         call_command("reconcile_deliveries", "--grace", "0", "--site", "main")

@@ -48,7 +48,8 @@ class Command(BaseCommand):
         destination = found.destination
         self.stdout.write(
             f"{destination.site.code} {destination.name}: {found.signed} signed, "
-            f"{found.delivered} delivered, {found.cancelled} cancelled, {found.missing} missing"
+            f"{found.delivered} delivered, {found.cancelled} cancelled, "
+            f"{found.superseded} superseded, {found.missing} missing"
         )
         for gap in found.gaps:
             number, version = gap.report.specimen.accession_number, gap.report.version
