@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from pydicom.dataset import Dataset
 
 from classifier.imaging.source import Source
@@ -17,6 +17,7 @@ from specimens.services.accessioning import OrderData, PatientData, accession_sp
 from specimens.services.dicom_import import ImportOutcome, receive_instance
 from tests.dicom.files import as_upload, instance, issuer, plain_cell, saved, specimen_description
 from tests.factories import Cast, OrderFactory, PatientFactory
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.core
 
@@ -237,6 +238,12 @@ def at_once(*calls: Any) -> list[Any]:
     return results
 
 
+def _somebody_waits_for_the_chain() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
 @pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 class TestAtOnce:
@@ -276,6 +283,28 @@ class TestAtOnce:
             # Whoever was first: the image is with its specimen, once.
             assert CellImage.objects.filter(specimen=specimen).count() == 1
         assert DicomInstance.objects.filter(state="matched").count() == 8
+
+    def test_an_accession_that_commits_while_the_image_is_written(
+        self, cast: Cast, tmp_path: Path
+    ) -> None:
+        dataset = instance(AccessionNumber="A1")
+        outcomes: list[ImportOutcome] = []
+
+        def send() -> None:
+            try:
+                outcomes.append(self._send(cast, tmp_path, dataset, 0))
+            finally:
+                connection.close()
+
+        thread = threading.Thread(target=send)
+        with transaction.atomic():
+            specimen = accession(cast, "A1")
+            thread.start()
+            # It finds no specimen, writes its row, and waits for the chain that we hold.
+            wait_until(_somebody_waits_for_the_chain, 30, "the import waits")
+        thread.join(60)
+        assert [one.state for one in outcomes] == ["stored"]
+        assert outcomes[0].specimen_id == specimen.pk
 
     @staticmethod
     def _send(cast: Cast, folder: Path, dataset: Dataset, number: int) -> ImportOutcome:
