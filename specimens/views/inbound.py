@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from specimens.inbound_forms import CorrectionForm, DiscardForm, ExpectedTubeForm
 from specimens.interop.hl7.message import parse_message
 from specimens.interop.hl7.refusals import Refused
-from specimens.models import InboundMessage, Order, Patient, User
+from specimens.models import InboundMessage, Order, User
 from specimens.permissions import Action, can, require, visible_to
 from specimens.selectors.inbound import ShownLine, find_patient, listed_messages, shown_lines
 from specimens.selectors.laboratory import next_accession_number
@@ -105,11 +105,7 @@ def _compared(found: InboundMessage) -> list[tuple[str, Any, Any]]:
         return []
     fields = ("family_name", "given_name", "birth_date", "sex")
     return [
-        (
-            str(Patient._meta.get_field(name).verbose_name).capitalize(),
-            getattr(known, name),
-            getattr(person, name),
-        )
+        (name.replace("_", " ").capitalize(), getattr(known, name), getattr(person, name))
         for name in fields
     ]
 

@@ -71,7 +71,7 @@ SENDER = {
     "sending_application": "WBCLAB", "sending_facility": "LAB", "receiving_application": "HIS",
     "receiving_facility": "GENERAL",
 }  # fmt: skip
-RENDERED = {
+RENDERED: dict[str, tuple[Any, dict[str, Any]]] = {
     "oru_final": (_report, {}),
     "oru_preliminary": (_preliminary, {"details": False}),
     "oru_corrected": (_corrected, {"details": False}),
@@ -260,7 +260,12 @@ def test_nobody_there_and_nobody_answering_is_unreachable(receiver: Receiver) ->
     receiver.behaviour = never
     with pytest.raises(Unreachable, match="broke the connection off"):
         _send(receiver)
-    receiver.behaviour = lambda raw: (time.sleep(3), answer(raw))[1]
+
+    def slowly(raw: bytes) -> bytes:
+        time.sleep(3)
+        return answer(raw)
+
+    receiver.behaviour = slowly
     with pytest.raises(Unreachable, match="no acknowledgement in time"):
         _send(receiver, timeout_seconds=1)
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from specimens.interop.hl7.charsets import ASCII, CODECS, UTF_8
-from specimens.interop.hl7.message import Header, Row, encode_message
+from specimens.interop.hl7.message import Header, Row, Value, encode_message
 from specimens.interop.hl7.refusals import ErrorCode, Refused
 from specimens.interop.hl7.timestamps import write_time
 
@@ -62,9 +62,11 @@ def acknowledge(
     try:
         return encode_message(rows, charset=charset, delimiters=header.delimiters)
     except UnicodeEncodeError:
-        plain = {8: text.encode("ascii", "replace").decode()}
-        rows = [(name, fields | plain if name == "ERR" else fields) for name, fields in rows]
-        rows = [(name, fields | {3: ""} if name == "MSA" else fields) for name, fields in rows]
+        plain: dict[str, dict[int, Value]] = {
+            "MSA": {3: ""},
+            "ERR": {8: text.encode("ascii", "replace").decode()},
+        }
+        rows = [(name, fields | plain.get(name, {})) for name, fields in rows]
         return encode_message(rows, charset=ASCII, delimiters=header.delimiters)
 
 

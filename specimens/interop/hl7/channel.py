@@ -4,7 +4,6 @@ import socket
 import ssl
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from specimens.interop.channels import (
@@ -35,11 +34,10 @@ _SETTINGS: Final = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
 class MllpChannel:
     """Sends ORU^R01 or OUL^R22. AA is a receipt; AE is tried again; AR is held for a person."""
 
-    kind: str = "hl7"
+    kind = "hl7"
 
     def problems(self, address: str, settings: dict[str, Any]) -> dict[str, str]:
         found = {name: f"There is no setting “{name}”. There are: {', '.join(sorted(_SETTINGS))}."

@@ -5,7 +5,7 @@ A field is repetitions of components of subcomponents (HL7 v2.5.1 section 2.5).
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ Repetition = tuple[Component, ...]
 Field = tuple[Repetition, ...]
 # What a field is written from: a text, components (each a text or subcomponents), or repetitions.
 Value = str | tuple["str | tuple[str, ...]", ...] | list[Any]
-Row = tuple[str, Mapping[int, Value]]
+Row = tuple[str, dict[int, Value]]
 
 # Each part of a message costs memory when it is parsed; orders have a few hundred.
 PARTS_LIMIT: Final = 50_000
@@ -161,8 +161,7 @@ def _delimiters(field: bytes, encoding_characters: bytes) -> Delimiters:
             answer="AR",
             location="MSH^1^2",
         )
-    separator, component, repetition, mark, subcomponent = characters[:5]
-    return Delimiters(separator, component, repetition, mark, subcomponent)
+    return Delimiters(*tuple(characters)[:5])
 
 
 def _check_form(text: str, delimiters: Delimiters) -> None:

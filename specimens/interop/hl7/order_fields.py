@@ -55,8 +55,13 @@ def entity_id(segment: Segment, field: int) -> EntityId:
 
 
 def service(obr: Segment) -> Service:
-    return Service(*(obr.text(4, component) for component in range(1, 4)),
-                   obr.text(4, 4), obr.text(4, 6))  # fmt: skip
+    return Service(
+        code=obr.text(4),
+        text=obr.text(4, 2),
+        system=obr.text(4, 3),
+        alternate=obr.text(4, 4),
+        alternate_system=obr.text(4, 6),
+    )
 
 
 def moment(segment: Segment, field: int, zone: tzinfo) -> datetime | None:
