@@ -1,5 +1,6 @@
 """What every view of the API has in common."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -39,8 +40,7 @@ class SafeJSONRenderer(JSONRenderer):
         try:
             return bytes(super().render(data, *args, **kwargs))
         except UnicodeEncodeError:
-            self.ensure_ascii = True
-            return bytes(super().render(data, *args, **kwargs))
+            return json.dumps(data, default=str).encode()
 
 
 class MayPredict(BasePermission):

@@ -119,7 +119,7 @@ def retry_after(exc: BaseException | None) -> int | None:
     if isinstance(exc, QueueFull):
         return exc.retry_after_seconds
     if isinstance(exc, exceptions.Throttled):
-        return max(1, int(exc.wait or 1))
+        return max(1, int(getattr(exc, "wait", None) or 1))
     return 5 if isinstance(exc, DATABASE_AWAY) else None
 
 

@@ -5,7 +5,7 @@ everywhere; errors have the protocol's own shape, {"error": text}.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -368,7 +368,7 @@ def _predict(request: Request, files: list[ImageFile]) -> list[tuple[Outcome, Pr
     uploads = [SimpleUploadedFile(file.name, file.content) for file in files]
     for upload in uploads:
         try:
-            inspect(upload.file, str(upload.name))
+            inspect(cast("BinaryIO", upload.file), str(upload.name))
         except ImageRefused as refused:
             raise image_error(refused.code, refused.message) from refused
         upload.seek(0)

@@ -61,7 +61,7 @@ class TokenThrottle(BaseThrottle):
         reset = max(1, round((window + 1) * WINDOW_SECONDS - now))
         self.allowance = Allowance(limit, used, reset)
         request._request.rate_allowance = self.allowance  # type: ignore[attr-defined]
-        return used <= limit
+        return bool(used <= limit)
 
     def wait(self) -> float | None:
         """Return the seconds until the next window."""

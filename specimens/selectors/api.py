@@ -108,7 +108,7 @@ def image_counts(specimens: Iterable[Specimen]) -> dict[int, dict[str, int]]:
     images = CellImage.objects.filter(specimen__in=[one.pk for one in specimens])
     open_job = Job.objects.filter(cell_image=OuterRef("pk"), state__in=_OPEN_JOBS)
     classified = Prediction.objects.filter(cell_image=OuterRef("pk"))
-    counted = (
+    counted: Iterable[Any] = (
         images.annotate(waits=Exists(open_job), classified=Exists(classified))
         .values("specimen")
         .order_by("specimen")

@@ -10,9 +10,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import close_old_connections, connection
 from django.utils import timezone
 
+from specimens.api.problems import MEDIA_TYPE as PROBLEM
 from specimens.models import AuditEvent, CellImage, IdempotencyKey, Order, Patient, Specimen
 from specimens.services import idempotency
-from tests.api.client import PROBLEM, Api, body_of, token_of
+from tests.api.client import Api, body_of, token_of
 from tests.factories import Cast, make_cast, picture
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]

@@ -1,7 +1,8 @@
 """The commands of docs/api.md and docs/integration.md, run as they stand, one after the other.
 
-A block behind `<!-- run: STATUS -->` is run by bash (other marks are of other tests); the last call of curl in it must answer with
-that status. Variables stay from block to block, as in a reader's terminal.
+A block behind `<!-- run: STATUS -->` is run by bash (other marks are of other tests); the last call
+of curl in it must answer with that status. Variables stay from block to block, as in the terminal
+of a reader.
 """
 
 import os
@@ -30,7 +31,8 @@ curl() { command curl --silent --show-error --dump-header "$WORK/headers" "$@"; 
 [ ! -f "$WORK/variables" ] || source "$WORK/variables"
 rm -f "$WORK/headers"
 %s
-declare -p URL TOKEN READER PERSON ORDER SPECIMEN CELL ETAG IMAGE 2>/dev/null >"$WORK/variables" || true
+kept="URL TOKEN READER PERSON ORDER SPECIMEN CELL ETAG IMAGE"
+declare -p $kept 2>/dev/null >"$WORK/variables" || true
 declare -f field >>"$WORK/variables" || true
 """
 

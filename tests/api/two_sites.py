@@ -62,7 +62,7 @@ class TwoSites:
             given["version"] = "1.0.0"
 
     def _aim_body(self, body: dict[str, Any]) -> None:
-        known = {
+        known: dict[str, list[Any]] = {
             "site": ["main", "main", ""],
             "password": [PASSWORD],
             "order": self.ids["orders"],

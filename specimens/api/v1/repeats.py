@@ -78,11 +78,10 @@ def _digest(request: Request) -> str:
 
 
 def _content(request: Request) -> Any:
+    sent: Any = request.data
     if not request.FILES:
-        return request.data
-    return {
-        name: [_fingerprint(value) for value in request.data.getlist(name)] for name in request.data
-    }
+        return sent
+    return {name: [_fingerprint(value) for value in sent.getlist(name)] for name in sent}
 
 
 def _fingerprint(value: Any) -> Any:

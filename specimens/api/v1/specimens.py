@@ -39,7 +39,7 @@ from specimens.services.accessioning import (
 from specimens.services.disclosures import record_list
 from specimens.services.order_entry import change_specimen
 
-_COUNT: Final = {"max_digits": 6, "decimal_places": 2, "min_value": 0}
+_COUNT: Final[dict[str, Any]] = {"max_digits": 6, "decimal_places": 2, "min_value": 0}
 
 
 class SpecimenForm(serializers.Serializer[Any]):
@@ -254,10 +254,10 @@ def _origin(user: User, form: dict[str, Any]) -> dict[str, Any]:
         return {"patient": PatientData(**patient), "order": order}
     if details is not None:
         raise invalid({"order_details": "Only for a new order; this one is placed already."})
-    order = visible_to(user, Order).filter(pk=number).first()
-    if order is None:
+    placed = visible_to(user, Order).filter(pk=number).first()
+    if placed is None:
         raise invalid({"order": "There is no such order at your sites."})
-    return {"order": order}
+    return {"order": placed}
 
 
 def _read(user: User, pk: int) -> dict[str, Any]:
