@@ -5,7 +5,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from specimens.interop.channels import DeliveryFailure, Receipt, channel_for
+from specimens.interop.channels import Channel, DeliveryFailure, Receipt, channel_for
 from specimens.models import Destination, Site, User
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit, deliveries_bell
@@ -102,7 +102,7 @@ def _check(destination: Destination) -> None:
         raise ValidationError(errors)
 
 
-def _channel(destination: Destination) -> Any:
+def _channel(destination: Destination) -> Channel:
     try:
         return channel_for(destination.kind)
     except LookupError as error:
