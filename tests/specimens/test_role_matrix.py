@@ -156,8 +156,8 @@ ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
     ("GET", f"{_SERIES}/instances/<str:instance>"): (401, 404, 404, 404, 404, 404),
     ("GET", f"{_SERIES}/instances/<str:instance>/metadata"): (401, 404, 404, 404, 404, 404),
     ("GET", "dicom-web/"): (404,) * 6,
-    ("POST", "api/v1/dicom/"): (401, 400, 400, 403, 400, 400),
-    ("POST", "api/v1/dicom"): (401, 400, 400, 403, 400, 400),
+    ("POST", "api/v1/dicom/"): (401, 415, 415, 403, 415, 415),
+    ("POST", "api/v1/dicom"): (401, 415, 415, 403, 415, 415),
     ("GET", "api/"): (404,) * 6,
     # The administration: a login page for who is not one, which refuses who is logged in.
     ("GET", "admin/login/"): (302, 403, 403, 302, 403, 403),
