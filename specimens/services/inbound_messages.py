@@ -7,6 +7,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DatabaseError, DataError, IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from specimens.interop.hl7.acknowledgements import ACCEPTED, acknowledge, refuse
@@ -208,9 +209,10 @@ def _refuse(
 
 
 def _answer_again(actor: User, message: InboundMessage, header: Header) -> bytes:
-    message.times_received += 1
-    message.last_received_at = timezone.now()
-    message.save(update_fields=["times_received", "last_received_at"])
+    # In the database: another connection may be counting the same repeat.
+    InboundMessage.objects.filter(pk=message.pk).update(
+        times_received=F("times_received") + 1, last_received_at=timezone.now()
+    )
     _record(actor, message, "message.repeated")
     return _answer(message, header)
 
