@@ -26,6 +26,7 @@ MEBIBYTE: Final = 1024 * 1024
 IN_MEMORY_BYTES: Final = 2 * MEBIBYTE
 BLOCK_BYTES: Final = 64 * 1024
 TENSOR_BYTES: Final = 32 * MEBIBYTE  # JSON, which takes several times its size to read
+RESOURCE_BYTES: Final = 2 * MEBIBYTE  # one FHIR resource, without pictures
 # Read and thrown away behind the limit, so that a client that is still sending gets to our answer.
 PATIENCE_BYTES: Final = 256 * MEBIBYTE
 
@@ -36,6 +37,8 @@ def body_limit(path: str) -> int:
         return int(settings.DICOM_STOW_MB) * MEBIBYTE
     if path.startswith("/v2/"):
         return TENSOR_BYTES
+    if path.startswith("/fhir/"):
+        return RESOURCE_BYTES
     api = path.startswith("/api/")
     files: int = settings.PREDICT_BATCH_LIMIT if api else settings.UPLOAD_BATCH_LIMIT
     # One file more than allowed, so that the view can say what is wrong; and room for the form.
@@ -154,6 +157,8 @@ async def _refuse(
         media_type, body = b"application/problem+json", _problem(text)
     elif path.startswith("/v2/"):
         body = {"error": text}
+    elif path.startswith("/fhir/"):
+        media_type, body = b"application/fhir+json", _outcome(text)
     content = json.dumps(body).encode()
     headers = [
         (b"content-type", media_type),
@@ -162,6 +167,11 @@ async def _refuse(
     ]
     await send({"type": "http.response.start", "status": 413, "headers": headers})
     await send({"type": "http.response.body", "body": content})
+
+
+def _outcome(text: str) -> dict[str, Any]:
+    issue = {"severity": "error", "code": "too-long", "details": {"text": text}}
+    return {"resourceType": "OperationOutcome", "issue": [issue | {"diagnostics": text}]}
 
 
 def _problem(text: str) -> dict[str, Any]:

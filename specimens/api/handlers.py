@@ -1,6 +1,7 @@
 """What the root URL configuration answers with when an error happens outside of a view.
 
-Below /api/v1/ a problem, below /api/ the shape of the predict calls, elsewhere Django's own pages.
+Below /api/v1/ a problem, below /fhir/ an OperationOutcome, below /api/ the shape of the predict
+calls, elsewhere Django's own pages.
 """
 
 import sys
@@ -9,11 +10,13 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
 from specimens.api.errors import ApiError, as_api_error, retry_after
+from specimens.api.fhir.outcomes import outcome_of
 from specimens.api.problems import MEDIA_TYPE, problem_body
+from specimens.interop.fhir.wire import MEDIA_TYPE as FHIR_JSON
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith(("/api/", "/v2/"))
+    return request.path_info.startswith(("/api/", "/v2/", "/fhir/"))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -38,6 +41,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _answer(request: HttpRequest, error: ApiError) -> HttpResponse:
     if request.path_info.startswith("/api/v1/"):
         body, media_type = problem_body(error), MEDIA_TYPE
+    elif request.path_info.startswith("/fhir/"):
+        body, media_type = outcome_of(error), FHIR_JSON
     elif request.path_info.startswith("/v2/"):
         body, media_type = {"error": error.text}, "application/json"
     else:

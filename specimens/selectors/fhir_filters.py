@@ -3,7 +3,7 @@
 A filter is made for a row whose site is `site`; numbers mean something only within a site.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -154,7 +154,7 @@ def by_text(column: str) -> Rows:
     return rows
 
 
-def by_choice(column: str, values: dict[str, tuple[str, ...]]) -> Rows:
+def by_choice(column: str, values: Mapping[str, tuple[str, ...]]) -> Rows:
     """Match a column by codes of FHIR; `values` are those of the column for each code."""
 
     def rows(_: Records, name: str, text: str) -> Q:

@@ -106,9 +106,10 @@ def search(records: Records, asked: Asked) -> Page:
 def count(records: Records, asked: Asked) -> int:
     """Return how many match. Raises TooCostly where more cases than SCANNED had to be built."""
     rows = _rows(records, asked)
+    number: int = rows.count()
     if not _needs_building(asked):
-        return rows.count()
-    if rows.count() > SCANNED:
+        return number
+    if number > SCANNED:
         raise TooCostly(
             f"More than {SCANNED} cases would have to be read to count these. "
             "Narrow the search by patient, accession or date."

@@ -41,5 +41,7 @@ def record_look(*, actor: User, found: Iterable[Found], interaction: str) -> Non
 
 
 def _details(interaction: str, names: list[str]) -> dict[str, object]:
-    more = {"and_more": len(names) - NAMED} if len(names) > NAMED else {}
-    return {"interaction": interaction, "resources": names[:NAMED]} | more
+    details: dict[str, object] = {"interaction": interaction, "resources": names[:NAMED]}
+    if len(names) > NAMED:
+        details["and_more"] = len(names) - NAMED
+    return details

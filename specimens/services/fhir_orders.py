@@ -130,8 +130,8 @@ def _known_patient(actor: User, sent: SentOrder) -> Patient:
     rows = visible_to(actor, Patient).select_related("site")
     if sent.patient_number is None:
         is_key = sent.patient_id.isascii() and sent.patient_id.isdigit()
-        key = int(sent.patient_id) if is_key and len(sent.patient_id) < 19 else None
-        found = list(rows.filter(pk=key))
+        keys = [int(sent.patient_id)] if is_key and len(sent.patient_id) < 19 else []
+        found = list(rows.filter(pk__in=keys))
         named = f"Patient/{sent.patient_id}"
     else:
         system, value = sent.patient_number
@@ -188,5 +188,5 @@ def _check_same(order: Order, sent: SentOrder, patient: PatientData) -> None:
     if differing:
         raise Conflict(
             f"Placer number {sent.placer_number} has an order already, with another "
-            f"{', '.join(differing)}. Read ServiceRequest/{order.pk}; a new order needs a new number."
+            f"{', '.join(differing)}. Read ServiceRequest/{order.pk}; a new order has a new number."
         )

@@ -109,21 +109,19 @@ def server(_server: FhirServer, settings: Any, monkeypatch: pytest.MonkeyPatch) 
 def outgoing(number: str, event: str = "final", **values: Any) -> OutgoingReport:
     content = values.pop("content", None) or reports.content(reports.MANY)
     specimen = content["specimen"] | {"accession_number": number, "placer_number": f"O{number}"}
-    return OutgoingReport(
-        **{
-            "message_id": f"m-{number}-{event}",
-            "event": event,
-            "content": content | {"specimen": specimen},
-            "previous": None,
-            "created_at": AT,
-            "pdf": lambda: b"%PDF-1.4 report",
-            "codes": default_codes().overlaid({}, "main"),
-            "sources": [],
-            "report_id": "1",
-            "previous_report_id": "",
-        }
-        | values
-    )
+    given: dict[str, Any] = {
+        "message_id": f"m-{number}-{event}",
+        "event": event,
+        "content": content | {"specimen": specimen},
+        "previous": None,
+        "created_at": AT,
+        "pdf": lambda: b"%PDF-1.4 report",
+        "codes": default_codes().overlaid({}, "main"),
+        "sources": [],
+        "report_id": "1",
+        "previous_report_id": "",
+    }
+    return OutgoingReport(**(given | values))
 
 
 def push(server: FhirServer, report: OutgoingReport, **settings: Any) -> str:

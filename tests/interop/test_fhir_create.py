@@ -9,6 +9,7 @@ from specimens.models import AuditEvent, Order, Patient, Role, Specimen
 from specimens.services.order_entry import place_order
 from tests.factories import Cast, PatientFactory, UserFactory
 from tests.interop.fhir_laboratory import FhirClient
+from wbclab.request_body import body_limit
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
@@ -190,6 +191,17 @@ def test_what_is_no_resource_is_400(client: FhirClient) -> None:
     form = client.http.post("/fhir/Patient", {"a": "b"})
     assert form.status_code == 415
     assert form.json()["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.usefixtures("cast")
+def test_a_wrong_host_is_told_in_fhir() -> None:
+    answer = FhirClient(None).get("metadata", Host="elsewhere.example")
+    assert answer.status_code == 400
+    assert "Host" in answer.resource["issue"][0]["diagnostics"]
+
+
+def test_a_body_no_resource_can_need_is_refused_before_it_is_read() -> None:
+    assert body_limit("/fhir/Patient") == 2 * 1024 * 1024
 
 
 def test_who_may_not_create(cast: Cast) -> None:

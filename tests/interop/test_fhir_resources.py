@@ -25,7 +25,7 @@ pytestmark = pytest.mark.core
 SYSTEMS = Systems().at("main")
 AT = "2026-11-22T09:15:00+00:00"
 PDF = b"%PDF-1.4 report"
-PRELIMINARY = {"version": 0, "signature": None, "reviewers": []}
+PRELIMINARY: dict[str, Any] = {"version": 0, "signature": None, "reviewers": []}
 
 
 def case(event: str = "final", **values: Any) -> CaseResult:

@@ -336,6 +336,15 @@ def test_a_machine_result_has_a_version_for_each_change(
     assert client.get(path).resource["status"] == "amended"
 
 
+def test_who_has_a_resource_already_gets_no_body(client: FhirClient, lab: Laboratory) -> None:
+    for name in (f"Patient/{lab.signed.order.patient_id}", f"Specimen/{lab.signed.pk}"):
+        tag = client.get(name)["ETag"]
+        again = client.get(name, **{"If-None-Match": tag})
+        assert (again.status_code, again.content) == (304, b"")
+    Specimen.objects.filter(pk=lab.signed.pk).update(collected_at=None)
+    assert client.get(name, **{"If-None-Match": tag}).status_code == 200
+
+
 def test_an_open_amendment_leaves_the_signed_report_standing(
     cast: Cast, client: FhirClient, lab: Laboratory
 ) -> None:

@@ -1,5 +1,6 @@
 """What every address below /fhir/ has in common: tokens, JSON, OperationOutcome."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -9,7 +10,6 @@ from django.utils.http import http_date
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication, get_authorization_header
 from rest_framework.exceptions import ParseError
-from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -17,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.utils.mediatypes import order_by_precedence
 
 from specimens.api.authentication import TokenAuthentication
-from specimens.api.base import ApiView
+from specimens.api.base import ApiView, JsonForAll
 from specimens.api.fhir.outcomes import FhirError, outcome_handler
 from specimens.interop.fhir.wire import MEDIA_TYPE, Resource, from_json, to_json
 from specimens.models import User
@@ -76,7 +76,7 @@ class PlainJsonParser(FhirParser):
     media_type = "application/json"
 
 
-class FhirNegotiation(DefaultContentNegotiation):
+class FhirNegotiation(JsonForAll):
     """JSON only. Errors are JSON whatever was asked for: they must be readable."""
 
     def select_renderer(
@@ -156,9 +156,10 @@ def person(request: Request) -> User:
 
 
 def tagged(resource: Resource) -> dict[str, str]:
-    """Return the headers of a version: ETag, Last-Modified."""
+    """Return ETag and Last-Modified; what keeps no versions is told apart by its digest."""
     meta = resource.get("meta", {})
-    headers = {"ETag": f'W/"{meta["versionId"]}"'} if "versionId" in meta else {}
+    version = meta.get("versionId") or hashlib.sha256(to_json(resource).encode()).hexdigest()[:16]
+    headers = {"ETag": f'W/"{version}"'}
     if "lastUpdated" in meta:
         headers["Last-Modified"] = http_date(
             datetime.fromisoformat(meta["lastUpdated"]).timestamp()

@@ -63,7 +63,7 @@ def _resource(kind: Kind) -> dict[str, Any]:
         "versioning": "versioned" if kind.has_versions else "no-version",
         "readHistory": True if kind.has_versions else None,
         "conditionalCreate": True if kind.creates else None,
-        "conditionalRead": "not-match" if kind.has_versions else None,
+        "conditionalRead": "not-match",
         "referencePolicy": ["literal"],
         "searchInclude": [f"{kind.name}:{name}" for name in kind.includes],
         "searchRevInclude": list(kind.revincludes),

@@ -56,6 +56,11 @@ def outcome(issues: Iterable[dict[str, Any]]) -> Resource:
     return without_empty({"resourceType": "OperationOutcome", "issue": list(issues)})
 
 
+def outcome_of(error: ApiError) -> Resource:
+    """Return the outcome of an error that no view could answer."""
+    return outcome([issue(ISSUE_TYPES.get(error.status_code, "processing"), error.text)])
+
+
 def outcome_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """Turn whatever a view raised into an OperationOutcome."""
     code, issues = _issues(exc)

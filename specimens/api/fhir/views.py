@@ -112,7 +112,8 @@ class PostedSearchView(KindView):
     def post(self, request: Request) -> Response:
         """Answer a page of what matches; parameters of the address count, too."""
         pairs = [(name, v) for name, vs in request.query_params.lists() for v in vs]
-        pairs += [(name, str(v)) for name, vs in request.data.lists() for v in vs]
+        form: Any = request.data
+        pairs += [(name, str(v)) for name, vs in form.lists() for v in vs]
         return _searched(self, request, pairs)
 
 
