@@ -1,6 +1,7 @@
 """C-STORE and C-ECHO as a service class user (PS3.4 annexes A and B, PS3.7 section 9.1)."""
 
 import io
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,23 +83,28 @@ def _association(address: str, settings: dict[str, Any], sop_class: str) -> Iter
     where = host_and_port(address)
     if where is None:
         raise PermanentFailure(f"“{address}” is no address: write host:port.")
-    opened: list[evt.Event] = []
+    tls = _tls(settings, where[0])
+    _knock(where, address, tls, seconds(settings))
+    sockets: list[socket.socket] = []
     association = _entity(settings, sop_class).associate(
         *where,
         ae_title=str(settings.get("called_ae", "")),
-        tls_args=_tls(settings, where[0]),
-        evt_handlers=[(evt.EVT_CONN_OPEN, opened.append)],
+        tls_args=tls,
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda e: sockets.append(e.assoc.dul.socket.socket))],
     )
-    if not association.is_established:
-        raise _refusal(association, address, was_connected=bool(opened))
     try:
+        if not association.is_established:
+            raise _refusal(association, address)
         yield association
     except BaseException:
-        association.abort()
+        if association.is_established:
+            association.abort()
         raise
     finally:
         if association.is_established:
             association.release()
+        for one in sockets:
+            one.close()  # where the other side was first to leave, pynetdicom forgets to
 
 
 def _entity(settings: dict[str, Any], sop_class: str) -> AE:
@@ -121,7 +127,26 @@ def _tls(settings: dict[str, Any], host: str) -> tuple[ssl.SSLContext, str] | No
         raise PermanentFailure(str(error)) from error
 
 
-def _refusal(association: Association, address: str, *, was_connected: bool) -> DeliveryFailure:
+def _knock(
+    where: tuple[str, int], address: str, tls: tuple[ssl.SSLContext, str] | None, limit: float
+) -> None:
+    """See whether somebody listens there, and with which certificate.
+
+    pynetdicom does not say why it could not connect, and leaves its socket open then. Raises
+    Unreachable with the reason.
+    """
+    try:
+        with socket.create_connection(where, min(10.0, limit)) as plain:
+            if tls is not None:
+                context, name = tls
+                context.wrap_socket(plain, server_hostname=name).close()
+    except OSError as error:
+        reason = getattr(error, "verify_message", "") or error.strerror or str(error)
+        text = f"{address} cannot be reached{' by TLS' if tls else ''}: {reason}."
+        raise Unreachable(text) from error
+
+
+def _refusal(association: Association, address: str) -> DeliveryFailure:
     """Why there is no association (PS3.8 section 9.3.4)."""
     if association.is_rejected:
         answer = association.acceptor.primitive
@@ -132,6 +157,4 @@ def _refusal(association: Association, address: str, *, was_connected: bool) -> 
         return PermanentFailure(f"{text} Check the AE titles on both sides.")
     if association.rejected_contexts:
         return PermanentFailure(f"{address} takes no objects of this kind (SOP class or coding).")
-    if was_connected:
-        return Unreachable(f"{address} accepted the connection and then broke it off.")
-    return Unreachable(f"{address} cannot be reached, or not with this kind of connection (TLS).")
+    return Unreachable(f"{address} took the connection and then broke it off, or asks for TLS.")

@@ -22,6 +22,7 @@ from classifier.imaging.pool import DecoderPool
 from classifier.imaging.refusal import ImageRefused
 from specimens.dicom.reader import read_instance
 from specimens.dicom.refusals import DicomRefusal
+from tests import service as service_module
 from tests.dicom.fuzzing import Case, Sample, Tally, samples
 from tests.processes import die_with_parent, end, free_port, wait_until
 from tests.service import ROOT, Service, running_service
@@ -139,6 +140,8 @@ def running_targets(home: Path) -> Iterator["NetworkTarget"]:
         "WBCLAB_DICOM_PEERS": "*",
         "WBCLAB_DICOM_SITE": "",
     }
+    # A day of fuzzing goes on beside other work: a slow start is no finding.
+    service_module.START_SECONDS = 900
     with (
         running_service(home, **environment) as service,
         (home / "listener.log").open("ab") as log,
@@ -152,7 +155,7 @@ def running_targets(home: Path) -> Iterator["NetworkTarget"]:
         )  # fmt: skip
         try:
             target = NetworkTarget(service, process, port)
-            wait_until(target.echoes, 60, "the listener answers")
+            wait_until(target.echoes, 300, "the listener answers")
             yield target
         finally:
             end(process, signal.SIGTERM, seconds=20)

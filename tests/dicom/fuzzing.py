@@ -424,11 +424,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", type=int, help="run this one case through the reader")
     parser.add_argument("--share", type=int, default=10, help="each n-th also over the network")
+    parser.add_argument("--network-only", action="store_true", help="only that share")
     given = parser.parse_args(arguments)
     numbers = [given.only] if given.only is not None else range(given.cases)
     cases = (case(number, given.seed) for number in numbers)
     began = time.monotonic()
-    failed = fuzz_targets.run_reader(cases, FOLDER)
+    failed = 0 if given.network_only else fuzz_targets.run_reader(cases, FOLDER)
     if given.only is None and given.share:
         shared = [case(number, given.seed) for number in range(0, given.cases, given.share)]
         failed += fuzz_targets.run_network(shared, FOLDER)

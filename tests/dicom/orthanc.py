@@ -61,7 +61,13 @@ class Orthanc(Server):
 
     def _is_ready(self) -> bool:
         try:
-            answer = httpx.get(f"{self.url}/system", timeout=5, trust_env=False)
+            users = self.settings.get("RegisteredUsers", {})
+            answer = httpx.get(
+                f"{self.url}/system",
+                timeout=5,
+                trust_env=False,
+                auth=next(iter(users.items()), None),
+            )
         except httpx.HTTPError:
             return False
         return answer.status_code == 200 and answer.json()["DicomPort"] == self.dicom_port
