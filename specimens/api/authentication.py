@@ -33,13 +33,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
         if found is None:
             return None
         user, token = found
-        view = (request.parser_context or {}).get("view")
-        needed = getattr(view, "required_scope", _scope_of(request.method))
-        if needed is not None and needed not in token.grant.scopes:
-            raise PermissionDenied(
-                f"The token does not have the scope “{needed}” that this call needs.",
-                code="insufficient_scope",
-            )
+        require_scope(request, token)
         return user, token
 
     def authenticate_credentials(self, token: bytes) -> tuple[AbstractBaseUser, Any]:
@@ -63,6 +57,17 @@ class TokenAuthentication(KnoxTokenAuthentication):
             revoke_tokens(actor=None, user=user)
             raise TokenEnded(f"The token has ended: {why}.")
         return user, auth_token
+
+
+def require_scope(request: Request, token: AuthToken) -> None:
+    """Raise PermissionDenied where the token was not given for what the view needs."""
+    view = (request.parser_context or {}).get("view")
+    needed = getattr(view, "required_scope", _scope_of(request.method))
+    if needed is not None and needed not in token.grant.scopes:
+        raise PermissionDenied(
+            f"The token does not have the scope “{needed}” that this call needs.",
+            code="insufficient_scope",
+        )
 
 
 def _scope_of(method: str | None) -> str:

@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.models import AuthToken
-from rest_framework.authentication import get_authorization_header
+from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from specimens.api.authentication import WRONG_TOKEN, TokenAuthentication
+from specimens.api.authentication import WRONG_TOKEN, TokenAuthentication, require_scope
 from specimens.models import User
 
 _LONGEST_HEADER: Final = 1000
@@ -24,33 +24,23 @@ class _Credentials(NamedTuple):
     username: str | None  # None: not said
 
 
-class DicomWebAuthentication(TokenAuthentication):
+class DicomWebAuthentication(BaseAuthentication):
     """The tokens of the REST interface, in the headers that DICOMweb clients can send."""
-
-    _is_reading = False
 
     def authenticate(self, request: Request) -> tuple[User, AuthToken] | None:
         """Return account and token row; 401 where the name is not that of the token's account."""
         credentials = _read(get_authorization_header(request))
         if credentials is None:
             return None
-        given = request.META["HTTP_AUTHORIZATION"]
-        request.META["HTTP_AUTHORIZATION"] = f"Token {credentials.token}"
-        # knox takes what an answer asks for as the word that must stand before a token.
-        self._is_reading = True
-        try:
-            found = super().authenticate(request)
-        finally:
-            self._is_reading = False
-            request.META["HTTP_AUTHORIZATION"] = given
-        if found is not None and credentials.username not in (None, found[0].get_username()):
+        tokens = TokenAuthentication()
+        user, token = tokens.authenticate_credentials(credentials.token.encode("ascii"))
+        if not isinstance(user, User) or credentials.username not in (None, user.get_username()):
             raise AuthenticationFailed("The token belongs to another account than the one named.")
-        return found
+        require_scope(request, token)
+        return user, token
 
     def authenticate_header(self, request: Request) -> str:
         """Ask for Basic, which every client knows."""
-        if self._is_reading:
-            return "Token"
         return 'Basic realm="wbclab: account and token", charset="UTF-8"'
 
 
