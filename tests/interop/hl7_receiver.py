@@ -1,5 +1,6 @@
 """A hospital system that receives results: a real MLLP server that keeps what it gets."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,10 +46,10 @@ def _too_large(error: FrameTooLarge) -> bytes:
 
 
 @contextmanager
-def running_receiver() -> Iterator[Receiver]:
+def running_receiver(tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """Serve at a free port until the end of the block."""
     receiver = Receiver()
-    server = MllpServer("127.0.0.1", 0, receiver.take, too_large=_too_large)
+    server = MllpServer("127.0.0.1", 0, receiver.take, too_large=_too_large, tls=tls)
     receiver.port = server.port
     thread = threading.Thread(target=server.serve)
     thread.start()

@@ -22,6 +22,8 @@ from specimens.interop.channels import (
 )
 from specimens.interop.codes import default_codes
 from specimens.interop.hl7.message import parse_message
+from specimens.interop.hl7.tls import server_context
+from tests.interop.hl7_certificates import certificates
 from tests.interop.hl7_golden import golden
 from tests.interop.hl7_receiver import Receiver, answer, running_receiver
 from tests.processes import free_port
@@ -273,6 +275,25 @@ def test_nobody_there_and_nobody_answering_is_unreachable(receiver: Receiver) ->
 def test_a_probe_carries_nothing(receiver: Receiver) -> None:
     assert "accepts connections" in channel.probe(receiver.address, {}).text
     assert receiver.messages == []
+
+
+def test_tls_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = tmp_path / "tls"
+    certificates(files)
+    monkeypatch.setenv("WBCLAB_DELIVERY_SECRETS_DIR", str(files))
+    mine = {"tls": True, "ca_file": "ca.pem", "server_name": "localhost"}
+    shown = mine | {"certificate_file": "client.pem", "key_file": "client.key"}
+    context = server_context(files / "server.pem", files / "server.key", files / "ca.pem")
+    with running_receiver(context) as secure:
+        assert channel.problems(secure.address, shown) == {}
+        assert _send(secure, **shown).text == "AA R1"
+        assert "TLS" in channel.probe(secure.address, shown).text
+        for wrong in (mine, {"tls": True, "server_name": "localhost"}, {}):
+            with pytest.raises(Unreachable):
+                _send(secure, timeout_seconds=5, **wrong)
+        with pytest.raises(Unreachable, match=r"[Hh]ostname"):
+            _send(secure, **(shown | {"server_name": "other.example.org"}))
+        assert len(secure.messages) == 1
 
 
 def test_the_settings_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
