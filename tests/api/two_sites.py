@@ -37,7 +37,7 @@ class TwoSites:
         self.ids = ids
         self.random = random.Random(1)
 
-    def aim(self, case: Any, role: str) -> None:
+    def aim(self, case: Any) -> None:
         """Turn a drawn request towards what exists; some are left as they are."""
         if self.random.random() < 0.2:
             return
