@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classifier.classes import ALL_CLASSES
@@ -113,6 +113,7 @@ def test_what_is_no_snomed_ct_concept(code: str) -> None:
     assert not is_snomed_ct(code)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=20))
 def test_no_text_breaks_the_checks(text: str) -> None:
     for check in (is_loinc, is_snomed_ct):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from fhir.resources.R4B import get_fhir_model_class
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from classifier.classes import ALL_CLASSES
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.core
 
 SYSTEMS = Systems().at("main")
 AT = "2026-11-22T09:15:00+00:00"
+UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 PDF = b"%PDF-1.4 report"
 PRELIMINARY: dict[str, Any] = {"version": 0, "signature": None, "reviewers": []}
 
@@ -231,7 +232,7 @@ words = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1, max_size
 )
 
 
-@settings(deadline=None)
+@UNHURRIED
 @given(
     st.sampled_from(["preliminary", "final", "corrected"]),
     counts,
@@ -275,6 +276,7 @@ def test_any_content_is_fhir(
     assert not values or sum(values) == 100
 
 
+@UNHURRIED
 @given(st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.text(),
               st.decimals(allow_nan=False, allow_infinity=False, places=3)),
@@ -310,6 +312,7 @@ def test_issuers_are_uris_and_come_back(issuer: str, system: str) -> None:
     assert SYSTEMS.issuer_of(system) == issuer
 
 
+@UNHURRIED
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=64))
 def test_any_issuer_comes_back(issuer: str) -> None:
     system = SYSTEMS.of_issuer(issuer)
