@@ -78,7 +78,8 @@ def stripped(data: bytes) -> bytes:
 
 def _scans(rest: bytes) -> bytes:
     """The coded pixels up to the end of the picture, without segments for people in between."""
-    out, position = [], 0
+    out: list[bytes] = []
+    position = 0
     while True:
         found = rest.find(b"\xff", position)
         if found < 0 or found + 1 >= len(rest):

@@ -92,6 +92,7 @@ class ReaderTarget:
         began = time.monotonic()
         (answer,) = self.pool.prepare([(self.path, None, 1)])
         seconds = time.monotonic() - began
+        outcome: str
         if isinstance(answer, ImageRefused):
             outcome = answer.code
         else:
@@ -186,6 +187,8 @@ class NetworkTarget:
     def store(self, one: Case) -> None:
         """C-STORE: the damaged data set as raw bytes, under the valid file's transfer syntax."""
         sample = _sample_of(one)
+        if len(one.data) <= sample.start:
+            return  # cut off inside the file meta information: there is no data set to send
         began = time.monotonic()
         status = self._store(sample, one.data[sample.start :])
         seconds = time.monotonic() - began
@@ -257,11 +260,10 @@ class NetworkTarget:
 
 def _reason(answer: httpx.Response) -> str:
     """Status and failure reason of a Store Instances Response."""
-    text = str(answer.status_code)
-    if answer.status_code == 409:
-        item = answer.json()["00081198"]["Value"][0]
-        text += f" 0x{item['00081197']['Value'][0]:04X}"
-    return text
+    text, body = str(answer.status_code), answer.json()
+    if "00081198" in body:
+        return f"{text} 0x{body['00081198']['Value'][0]['00081197']['Value'][0]:04X}"
+    return f"{text} {body.get('code', '')}".strip()
 
 
 def _sample_of(one: Case) -> Sample:

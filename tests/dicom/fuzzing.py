@@ -133,7 +133,8 @@ def _palette() -> bytes:
     dataset = _object(np.zeros((36, 40, 3), np.uint8), ExplicitVRLittleEndian, _sop(0))
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "PALETTE COLOR"
     del dataset.PlanarConfiguration
-    colours = np.array(image.getpalette()[: 3 * 16]).reshape(-1, 3)
+    entries_used = (image.getpalette() or [])[: 3 * 16]
+    colours = np.array([*entries_used, *[0] * (3 * 16 - len(entries_used))]).reshape(-1, 3)
     for name, channel in zip(("Red", "Green", "Blue"), colours.T, strict=True):
         entries = (channel.astype(np.uint16) << 8).astype("<u2")
         setattr(dataset, f"{name}PaletteColorLookupTableDescriptor", [16, 0, 16])
@@ -190,7 +191,8 @@ def _sample(name: str, data: bytes) -> Sample:
     length = struct.unpack_from("<H", data, at + 6)[0]
     syntax = data[at + 8 : at + 8 + length].rstrip(b"\0").decode()
     implicit = syntax == dicom.IMPLICIT_LITTLE_ENDIAN
-    elements, fragments = [], []
+    elements: list[tuple[int, int, int, int, int]] = []
+    fragments: list[tuple[int, int]] = []
     for element in walk(Source(io.BytesIO(data)), start, syntax):
         width = 4 if implicit or element.representation in (
             b"OB", b"OW", b"UN", b"UT", b"OF", b"UC"

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from django.utils import timezone
 from pydicom.uid import generate_uid
@@ -43,7 +44,7 @@ def dicom_case(
     cast.site.refresh_from_db()
     case = cast.specimen(state=Specimen.State.ACCESSIONED)
     study, series = generate_uid(), generate_uid()
-    common = {
+    common: dict[str, Any] = {
         "AccessionNumber": case.accession_number,
         "StudyInstanceUID": study,
         "SeriesInstanceUID": series,
