@@ -168,13 +168,13 @@ def _connected(address: str, settings: dict[str, Any], deadline: float) -> socke
         context = client_context(settings)
         name = settings.get("server_name") or where[0]
         return context.wrap_socket(plain, server_hostname=name)
-    except ValueError as error:
-        plain.close()
-        raise PermanentFailure(str(error)) from error
-    except OSError as error:
+    except OSError as error:  # before ValueError: a certificate that is not believed is both
         plain.close()
         reason = getattr(error, "verify_message", "") or str(error)
         raise Unreachable(f"No secure connection to {address}: {reason}") from error
+    except ValueError as error:
+        plain.close()
+        raise PermanentFailure(str(error)) from error
 
 
 def _one_message(connection: socket.socket, deadline: float) -> bytes:
