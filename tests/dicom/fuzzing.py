@@ -425,7 +425,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--only", type=int, help="run this one case through the reader")
-    parser.add_argument("--share", type=int, default=10, help="each n-th also over the network")
+    parser.add_argument("--share", type=int, default=11, help="each n-th also over the network")
     parser.add_argument("--network-only", action="store_true", help="only that share")
     given = parser.parse_args(arguments)
     numbers = [given.only] if given.only is not None else range(given.cases)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.core
 
 # Every damage to every kind of file, once.
 SAMPLE = range(len(samples()) * len(DAMAGES))
-OVER_THE_NETWORK = range(0, len(SAMPLE), 9)
+OVER_THE_NETWORK = range(0, len(SAMPLE), 11)
 
 
 def test_every_valid_file_is_taken(tmp_path: Path) -> None:
