@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, Association, _config, evt
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
 
 from specimens.dicom import network
 from specimens.dicom.listener_bounds import (
@@ -208,7 +209,7 @@ class Listener:
         """Accept or reject who asks, before anything is negotiated."""
         association = event.assoc
         facts = self._facts[association]
-        request = association.requestor.primitive
+        request: Any = association.requestor.primitive
         facts.calling_ae = str(request.calling_ae_title).strip()
         facts.called_ae = str(request.called_ae_title).strip()
         rejection = self._refusal(facts)
@@ -250,7 +251,7 @@ class Listener:
         return _response(answer)
 
     def _store(self, event: evt.Event, facts: AssociationFacts) -> Answer:
-        spool = event.request._dataset_file
+        spool: Any = event.request._dataset_file
         if not isinstance(spool, Spool):
             return Answer(CANNOT_UNDERSTAND, "The command came without a data set.")
         try:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from pydicom.dataset import FileMetaDataset
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
-from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, Association
+from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
+from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.pdu_primitives import P_DATA
@@ -108,7 +109,7 @@ class Spool:
             descriptor, self.name = tempfile.mkstemp(prefix=SPOOL_PREFIX, dir=bounds.folder)
             self._out = os.fdopen(descriptor, "wb")
             self._out.write(bytes(128) + b"DICM")
-            write_file_meta_info(self._out, meta)
+            write_file_meta_info(cast("Any", self._out), meta)
         except OSError as error:
             self._fail(error)
         except BaseException:  # the command named something that is no UID
@@ -207,7 +208,7 @@ class BoundedDimse(DIMSEServiceProvider):
             for context_id, data in primitive.presentation_data_value_list:
                 self._check(context_id, data)
                 fragment = P_DATA()
-                fragment.presentation_data_value_list = [[context_id, data]]
+                fragment.presentation_data_value_list = cast("Any", [[context_id, data]])
                 super().receive_primitive(fragment)
                 self._divert(context_id)
         except ProtocolViolation as violation:
@@ -247,7 +248,7 @@ class BoundedDimse(DIMSEServiceProvider):
             return
         spool = Spool(self._bounds, self._meta_of(message, context_id))
         self._spools = [*(kept for kept in self._spools if kept.name), spool]
-        message._data_set_file = spool
+        cast("Any", message)._data_set_file = spool
 
     def _meta_of(self, message: C_STORE_RQ, context_id: int) -> FileMetaDataset:
         command = message.command_set

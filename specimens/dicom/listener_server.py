@@ -10,7 +10,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from pynetdicom import AE, Association
+from pynetdicom import AE
+from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydicom.dataset import Dataset
-from pynetdicom import AE, Association, _config
+from pynetdicom import AE, _config
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
@@ -176,8 +177,10 @@ def _association(archive: DimseArchive, sop_class: Any) -> Iterator[Association]
     entity.connection_timeout = entity.acse_timeout = archive.seconds
     entity.dimse_timeout = entity.network_timeout = archive.seconds
     entity.add_requested_context(sop_class)
-    tls = {"tls_args": (archive.tls, archive.host)} if archive.tls is not None else {}
-    association = entity.associate(archive.host, archive.port, ae_title=archive.ae_title, **tls)
+    tls = (archive.tls, archive.host) if archive.tls is not None else None
+    association = entity.associate(
+        archive.host, archive.port, ae_title=archive.ae_title, tls_args=tls
+    )
     if not association.is_established:
         raise ArchiveError(_why_not(archive, association))
     try:
@@ -207,7 +210,9 @@ def _why_not(archive: DimseArchive, association: Association) -> str:
     where = f"{archive.ae_title} at {archive.host}:{archive.port}"
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
-        reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "it gave no reason")
+        reason = _REJECTIONS.get(
+            (answer.result_source or 0, answer.diagnostic or 0), "it gave no reason"
+        )
         text = reason.format(ours=archive.our_ae_title, theirs=archive.ae_title)
         return f"{where} refuses the association: {text}."
     if association.is_aborted and association.acceptor.primitive is not None:

@@ -42,11 +42,9 @@ class DicomWebView(ApiView):
     throttle_classes = []
     schema = None  # PS3.18 describes it; docs/dicom-conformance.md says what of it is done
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Keep what is said of a patient out of shared caches."""
-        finished: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        finished = super().finalize_response(request, response, *args, **kwargs)
         finished.headers.setdefault("Cache-Control", "private, no-store")
         return finished
 

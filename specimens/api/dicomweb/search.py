@@ -1,7 +1,5 @@
 """QIDO-RS (PS3.18 section 10.6): studies, series and instances that are kept here."""
 
-from typing import cast
-
 from django.http import HttpResponse
 from rest_framework import status
 from rest_framework.request import Request
@@ -22,7 +20,7 @@ def search_answer(
     pairs = [
         (name, value)
         for name, values in request.query_params.lists()
-        for value in cast("list[str]", values)
+        for value in values
         if name != "accept"
     ]
     try:
