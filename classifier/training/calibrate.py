@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.training.metrics import Floats, Ints, softmax
+from classifier.evaluation.metrics import Floats, Ints, softmax
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 # Shares of the validation cells given up for each reason.

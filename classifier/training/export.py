@@ -16,9 +16,9 @@ import onnxruntime
 from keras import Model
 from numpy.typing import NDArray
 
+from classifier.evaluation.metrics import softmax
 from classifier.nn import OUTPUT_NAMES
 from classifier.preprocessing import INPUT_SIZE
-from classifier.training.metrics import softmax
 
 PARITY = 1e-4
 _INPUT_NAME = "image"

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from classifier.classes import CELL_CLASSES
+from classifier.evaluation.metrics import describe, softmax
+from classifier.evaluation.standard import REFERENCE_SET
 from classifier.nn.dmfnet import load_dmfnet
 from classifier.preprocessing import INPUT_SIZE
 from classifier.training.calibrate import Decision, fit_decision
 from classifier.training.checkpoints import CURVES_FILE
 from classifier.training.data import load_images
-from classifier.training.evaluate import REFERENCE_SET
 from classifier.training.export import export_saved_model
-from classifier.training.metrics import describe, softmax
 from classifier.training.release import ReleaseNotes, write_release
 
 TRAINING_SET = "pbc/train"
@@ -45,7 +45,8 @@ def publish(
         weights: File that the training wrote.
         output: Model folder to write.
         data: Folder of the labelled images.
-        notes_file: TOML file with the fields of :class:`ReleaseNotes` except ``metrics``.
+        notes_file: TOML file with the fields of :class:`ReleaseNotes` except ``metrics`` and
+            ``lineage``.
         saved_model: Where to write a SavedModel as well.
 
     Raises:
@@ -93,7 +94,7 @@ def _read_notes(path: Path) -> dict[str, Any]:
         notes = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
         raise NotesError(f"{path} is not valid TOML: {error}") from error
-    expected = {item.name for item in fields(ReleaseNotes)} - {"metrics"}
+    expected = {item.name for item in fields(ReleaseNotes)} - {"metrics", "lineage"}
     if set(notes) != expected:
         raise NotesError(f"{path} must have exactly {sorted(expected)}, has {sorted(notes)}")
     return notes

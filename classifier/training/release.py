@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from classifier.classes import CELL_CLASSES
 from classifier.nn import MODEL_NAME
+from classifier.nn.complexity import count_multiply_adds
 from classifier.preprocessing import INPUT_SIZE, PREPROCESSING_VERSION
 from classifier.training.calibrate import Decision
 from classifier.training.export import export_onnx
@@ -30,7 +31,12 @@ METADATA_FILE = "metadata.json"
 
 @dataclass(frozen=True)
 class ReleaseNotes:
-    """What a person has to say about a model version; see the keys of ``metadata.json``."""
+    """What a person has to say about a model version; see the keys of ``metadata.json``.
+
+    Attributes:
+        lineage: version and digest of the model it was fine-tuned from, and what of; None for a
+            model trained from the start.
+    """
 
     version: str
     metrics: dict[str, Any]
@@ -39,6 +45,7 @@ class ReleaseNotes:
     intended_use: str
     limitations: list[str]
     changelog: dict[str, str]
+    lineage: dict[str, Any] | None = None
 
 
 def write_release(
@@ -75,7 +82,14 @@ def write_release(
         )
         files = [ONNX_FILE, WEIGHTS_FILE, DECISION_FILE]
         digests = {file: _sha256(scratch / file) for file in files}
-        text = json.dumps(_metadata(decision, notes, digests), indent=2, ensure_ascii=False)
+        network = {
+            "parameters": int(model.count_params()),
+            "multiply_adds": count_multiply_adds(model),
+        }
+        metadata = _metadata(decision, notes, digests) | {"network": network}
+        if notes.lineage:
+            metadata["lineage"] = notes.lineage
+        text = json.dumps(metadata, indent=2, ensure_ascii=False)
         (scratch / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         for file in (*files, METADATA_FILE):
             shutil.move(scratch / file, folder / file)

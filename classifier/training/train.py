@@ -32,7 +32,12 @@ EVALUATION_BATCH = 64
 
 
 def train(
-    configuration: TrainingConfiguration, data: Path, output: Path, *, verbose: bool = True
+    configuration: TrainingConfiguration,
+    data: Path,
+    output: Path,
+    *,
+    start: Path | None = None,
+    verbose: bool = True,
 ) -> Path:
     """Train DM-FNet, or go on with a training that was interrupted.
 
@@ -40,6 +45,7 @@ def train(
         configuration: The settings.
         data: Folder of the labelled images.
         output: Folder for checkpoints, learning curves and weights.
+        start: Weights of a trained DM-FNet to go on from, instead of ImageNet.
         verbose: Whether to show the progress.
 
     Returns:
@@ -57,7 +63,9 @@ def train(
     claim_folder(output, configuration)
     keras.utils.set_random_seed(configuration.seed)
     network = build_dmfnet(dropout=configuration.dropout)
-    if configuration.imagenet:
+    if start is not None:
+        network.load_weights(start)
+    elif configuration.imagenet:
         load_imagenet(network, data / configuration.imagenet)
     for layer in network.layers:
         layer.trainable = not layer.name.startswith(tuple(configuration.frozen))

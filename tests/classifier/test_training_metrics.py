@@ -5,15 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from classifier.intervals import clopper_pearson
-from classifier.training.calibrate import (
-    distances,
-    fit_decision,
-    fit_gaussians,
-    fit_temperature,
-    negative_log_likelihood,
-)
-from classifier.training.metrics import (
+from classifier.evaluation.filters import NOTHING
+from classifier.evaluation.filters import proportion as format_proportion
+from classifier.evaluation.metrics import (
     area_under_roc,
     class_scores,
     cohen_kappa,
@@ -23,7 +17,14 @@ from classifier.training.metrics import (
     proportion,
     softmax,
 )
-from classifier.training.report import format_proportion
+from classifier.intervals import clopper_pearson
+from classifier.training.calibrate import (
+    distances,
+    fit_decision,
+    fit_gaussians,
+    fit_temperature,
+    negative_log_likelihood,
+)
 
 
 def test_clopper_pearson_known_values() -> None:
@@ -80,7 +81,7 @@ def test_expected_calibration_error_by_hand() -> None:
 
 
 def test_proportions_as_text() -> None:
-    assert format_proportion(proportion(0, 0)) == "-"
+    assert format_proportion(proportion(0, 0)) == NOTHING
     text = format_proportion(proportion(5, 10))
     assert text == "50.00% (18.71 to 81.29, n = 10)"
 

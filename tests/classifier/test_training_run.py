@@ -1,4 +1,4 @@
-"""A whole small training: interrupted, resumed, exported and evaluated."""
+"""A whole small training: interrupted, resumed and exported."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,6 @@ from classifier.nn.gelu import ExactGelu
 from classifier.training.calibrate import Decision
 from classifier.training.checkpoints import ResumeError, read_curves
 from classifier.training.configuration import TrainingConfiguration
-from classifier.training.evaluate import evaluate_folder, evaluate_standard_sets
 from classifier.training.export import ExportError, compare_with_keras, export_onnx, run_onnx
 from classifier.training.release import ReleaseNotes, write_release
 from classifier.training.train import EpochKeeper, train
@@ -152,34 +151,7 @@ def test_release_is_what_the_service_loads(release: Path) -> None:
     assert all(path.stat().st_size < 25_000_000 for path in release.iterdir())
 
 
-def test_evaluation_writes_its_report(cells: Path, release: Path, tmp_path: Path) -> None:
-    report = evaluate_folder(cells / "set", release, tmp_path)
-    summary = report["sets"]["set"]
-    assert summary["n"] == summary["accuracy"]["n"] == 10
-    assert np.sum(summary["confusion_matrix"]) == 10
-    assert (tmp_path / "metrics.json").is_file()
-    kinds = ("confusion", "roc", "reliability", "risk_coverage")
-    assert all((tmp_path / f"set_{kind}.png").stat().st_size > 1000 for kind in kinds)
-
-
-def test_standard_sets_compare_foreign_cells(cells: Path, release: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    write_cells(data / "pbc" / "val", dict.fromkeys(CLASSES, 1))
-    write_cells(data / "pbc_other" / "val", {"platelet": 2})
-    report = evaluate_standard_sets(data, release, tmp_path / "report")
-    scores = report["out_of_distribution_auroc"]["pbc_other/val"]["ood_score"]
-    assert set(scores) == {"all", "platelet"}
-    assert "accuracy" not in report["sets"]["pbc_other/val"]
-    tables = (tmp_path / "report" / "tables.md").read_text(encoding="utf-8")
-    assert "| Basophil | " in tables
-    assert "platelet | none of the five; abstained on" in tables
-
-
-def test_commands_name_what_is_missing(release: Path, tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match="no such folder"):
-        call_command("evaluate_model", tmp_path / "none", model=release, output=tmp_path)
-    with pytest.raises(CommandError, match="There is no model"):
-        call_command("evaluate_model", tmp_path, model=tmp_path, output=tmp_path)
+def test_commands_name_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no such folder"):
         call_command("train_model", data=tmp_path / "none", output=tmp_path)
     with pytest.raises(CommandError, match="weights not found"):

@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from classifier.artifact import DEFAULT_FOLDER, ModelArtifact
+from classifier.evaluation.standard import REFERENCE_SET
 from classifier.nn.dmfnet import load_dmfnet
 from classifier.training.data import data_folder, load_images
-from classifier.training.evaluate import REFERENCE_SET
 from classifier.training.export import compare_with_keras
 
 pytestmark = pytest.mark.filterwarnings(

@@ -45,7 +45,7 @@ def cohen_kappa(matrix: Ints) -> float:
 
 
 def class_scores(matrix: Ints, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
-    """Precision, recall (with interval) and F1 of each class; None where there is no image."""
+    """Precision and recall with intervals, and F1 of each class; None where there is no image."""
     scores = {}
     for index, name in enumerate(names):
         right = int(matrix[index, index])
@@ -53,6 +53,7 @@ def class_scores(matrix: Ints, names: tuple[str, ...]) -> dict[str, dict[str, An
         scores[name] = {
             "n": truth,
             "precision": right / called if called else None,
+            "precision_proportion": proportion(right, called),
             "recall": proportion(right, truth),
             "f1": 2 * right / (truth + called) if truth else None,
         }
