@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-sqlite bench bench-large lint format lock clean
+.PHONY: help run test test-postgres test-sqlite bench bench-large bench-dicom api-fuzz lint format lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -58,6 +58,19 @@ bench-large: ## Measure the lists with 10 million cells in PostgreSQL (20 GB of 
 	@scripts/install_requirements.sh test
 	scripts/install_debian_packages.sh
 	$(PYTHON) -m bench.large_laboratory
+
+FUZZ_REQUESTS ?= 5000
+api-fuzz: ## Send thousands of requests drawn from the OpenAPI document, as each role (FUZZ_REQUESTS)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	WBCLAB_FUZZ_REQUESTS=$(FUZZ_REQUESTS) $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
+		tests/api/test_schemathesis.py -rP $(PYTEST_ARGS)
+
+bench-dicom: ## Send 1,000 instances over 4 associations, twice, and with the listener killed (some minutes)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	WBCLAB_DICOM_TEST_INSTANCES=1000 $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest -q -s \
+		tests/dicom/test_listener_killed.py
 
 lint: ## Format, types, layers, security, migrations, deployment settings
 	@scripts/install_requirements.sh test

@@ -35,6 +35,17 @@ def worker() -> bool:
     return WorkerHeartbeat.objects.filter(worker__startswith=name, seen_at__gte=since).exists()
 
 
+def deliverer() -> bool:
+    """Has a deliverer of this host given a sign of life?"""
+    from django.utils import timezone
+
+    from specimens.models import DelivererHeartbeat
+
+    since = timezone.now() - timedelta(seconds=HEARTBEAT_SECONDS)
+    name = f"{socket.gethostname()}:"
+    return DelivererHeartbeat.objects.filter(worker__startswith=name, seen_at__gte=since).exists()
+
+
 def reaches_database_and_broker() -> bool:
     """Can this container do its work? That its process lives is what its restart policy sees to."""
     from django.conf import settings
@@ -48,16 +59,33 @@ def reaches_database_and_broker() -> bool:
     return True
 
 
+def dicom_listener() -> bool:
+    """Does the listener take connections? It does not log one that says nothing from here."""
+    port = int(os.environ.get("WBCLAB_DICOM_PORT", "11112"))
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+
+
+def hl7_listener() -> bool:
+    """Does the listener take connections?"""
+    port = int(os.environ.get("WBCLAB_HL7_PORT", "2575"))
+    with socket.create_connection(("127.0.0.1", port), timeout=5):
+        return True
+
+
 CHECKS = {
     "web": web,
     "worker": worker,
     "gpu-worker": worker,
+    "dicom-listener": dicom_listener,
+    "hl7-listener": hl7_listener,
     "sweeper": reaches_database_and_broker,
+    "deliverer": deliverer,
 }
 
 
 def main(role: str) -> int:
-    if role != "web":
+    if role not in {"web", "dicom-listener", "hl7-listener"}:
         import django
 
         sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

@@ -14,6 +14,9 @@ wanted=(
     dmtxread:dmtx-utils
     zbarimg:zbar-tools
     img2dcm:dcmtk
+    dciodvfy:dicom3tools
+    Orthanc:orthanc
+    orthanc-dicomweb:orthanc-dicomweb
 )
 
 have() {

@@ -23,6 +23,15 @@ case "${1:-}" in
     sweeper)
         exec "$python" manage.py sweep
         ;;
+    deliverer)
+        exec "$python" manage.py delivery_worker
+        ;;
+    dicom-listener)
+        exec "$python" manage.py dicom_listener
+        ;;
+    hl7-listener)
+        exec "$python" manage.py hl7_listener
+        ;;
     migrate)
         exec "$python" manage.py migrate --noinput
         ;;
@@ -32,7 +41,7 @@ case "${1:-}" in
         exec "$python" manage.py "$@"
         ;;
     *)
-        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|migrate|manage" >&2
+        echo "usage: scripts/service.sh web|worker|gpu-worker|sweeper|deliverer|dicom-listener|hl7-listener|migrate|manage" >&2
         exit 64
         ;;
 esac

@@ -18,7 +18,13 @@ from classifier.models import ModelVersion
 from specimens.admin_forms import AccountForm, QueueRuleForm, ReferenceRangeForm, SiteForm
 from specimens.models import (
     AuditEvent,
+    CodeMapping,
+    DelivererHeartbeat,
+    Delivery,
+    Destination,
     Job,
+    OrderedTest,
+    PacsServer,
     Prediction,
     QueueRule,
     ReferenceRange,
@@ -30,6 +36,7 @@ from specimens.models import (
 )
 from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
+from specimens.services.tokens import revoke_tokens
 
 
 class LaboratoryAdmin(admin.AdminSite):
@@ -182,6 +189,14 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
     ]
     readonly_fields = ["last_login", "date_joined"]
 
+    def save_related(
+        self, request: HttpRequest, form: "ModelForm[Any]", formsets: Any, change: bool
+    ) -> None:
+        """With role, sites and activity stored, end the tokens that no longer fit them."""
+        super().save_related(request, form, formsets, change)
+        actor = request.user if isinstance(request.user, User) else None
+        revoke_tokens(actor=actor, user=form.instance)
+
     def user_change_password(
         self, request: HttpRequest, id: str, form_url: str = ""
     ) -> HttpResponse:
@@ -227,6 +242,40 @@ class QueueRuleAdmin(Removable):
     list_display = ["kind", "threshold", "enabled", "site"]
     list_filter = ["kind", "site"]
     list_select_related = ["site"]
+
+
+@admin.register(CodeMapping, site=site)
+class CodeMappingAdmin(Removable):
+    """Codes of the own sites in place of the defaults; the portal shows the table in force."""
+
+    list_display = ["site", "quantity", "cell_class", "system", "code", "display", "unit"]
+    list_filter = ["quantity", "system"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[CodeMapping]":
+        return visible_to(request.user, CodeMapping)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+@admin.register(OrderedTest, site=site)
+class OrderedTestAdmin(Removable):
+    """What the hospital's test codes mean; a held message asks for an unknown one."""
+
+    list_display = ["site", "code", "system", "meaning"]
+    list_filter = ["meaning"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[OrderedTest]":
+        return visible_to(request.user, OrderedTest)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
 
 @admin.register(ModelVersion, site=site)
@@ -298,3 +347,51 @@ class JobAdmin(ReadOnly):
 @admin.register(WorkerHeartbeat, site=site)
 class WorkerHeartbeatAdmin(ReadOnly):
     list_display = ["worker", "engine", "started_at", "seen_at"]
+
+
+@admin.register(PacsServer, site=site)
+class PacsServerAdmin(Removable):
+    """The archives of the own sites; the page of the DICOM network asks whether they answer."""
+
+    list_display = ["name", "site", "way", "ae_title", "host", "port", "dicomweb_url", "active"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[PacsServer]":
+        return visible_to(request.user, PacsServer)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "site":
+            kwargs["queryset"] = visible_to(request.user, Site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+
+@admin.register(Destination, site=site)
+class DestinationAdmin(ReadOnly):
+    """Entered and changed on the portal, where each channel judges its settings."""
+
+    list_display = ["name", "site", "kind", "address", "active", "unreachable_since"]
+    list_filter = ["site", "kind", "active"]
+    list_select_related = ["site"]
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Destination]":
+        return visible_to(request.user, Destination)
+
+
+@admin.register(Delivery, site=site)
+class DeliveryAdmin(ReadOnly):
+    """What went where; the message itself is read on the portal, which records the look."""
+
+    list_display = ["message_id", "destination", "event", "state", "attempts", "finished_at"]
+    list_filter = ["state", "event", "destination"]
+    list_select_related = ["destination"]
+    exclude = ["payload", "content"]
+    ordering = ["-pk"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Delivery]":
+        return visible_to(request.user, Delivery).defer("payload", "content")
+
+
+@admin.register(DelivererHeartbeat, site=site)
+class DelivererHeartbeatAdmin(ReadOnly):
+    list_display = ["worker", "started_at", "seen_at"]

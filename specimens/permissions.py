@@ -13,9 +13,19 @@ from django.db.models import Model, QuerySet
 from specimens.models import (
     AuditEvent,
     CellImage,
+    CodeMapping,
     Comment,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
+    DicomFrame,
+    DicomImport,
+    DicomInstance,
+    InboundMessage,
     Job,
     Order,
+    OrderedTest,
+    PacsServer,
     Patient,
     Prediction,
     Report,
@@ -33,9 +43,19 @@ M = TypeVar("M", bound=Model)
 SITE_PATH: Final[dict[type[Model], str]] = {
     AuditEvent: "site",
     CellImage: "site",
+    CodeMapping: "site",
     Comment: "specimen__site",
+    Delivery: "specimen__site",
+    DeliveryAttempt: "delivery__specimen__site",
+    Destination: "site",
+    DicomFrame: "instance__site",
+    DicomImport: "site",
+    DicomInstance: "site",
+    InboundMessage: "site",
     Job: "cell_image__site",
     Order: "site",
+    PacsServer: "site",
+    OrderedTest: "site",
     Patient: "site",
     Prediction: "cell_image__site",
     Report: "specimen__site",
@@ -54,10 +74,16 @@ class Action(StrEnum):
     REQUEUE = "requeue"
     REJECT_SPECIMEN = "reject_specimen"
     PREDICT = "predict"
+    EXCHANGE = "exchange"
     REVIEW = "review"
     SIGN_OUT = "sign_out"
     AMEND = "amend"
     BYPASS_GATE = "bypass_gate"
+    VIEW_DELIVERIES = "view_deliveries"
+    RETRY_DELIVERY = "retry_delivery"
+    CANCEL_DELIVERY = "cancel_delivery"
+    VIEW_PAYLOAD = "view_payload"
+    EXPORT_DICOM = "export_dicom"
     VIEW_AUDIT = "view_audit"
     ADMINISTER = "administer"
 
@@ -70,10 +96,16 @@ ROLES: Final[dict[Action, frozenset[Role]]] = {
     Action.REQUEUE: _LABORATORY | {Role.ADMINISTRATOR},
     Action.REJECT_SPECIMEN: _LABORATORY,
     Action.PREDICT: frozenset(Role),
+    Action.EXCHANGE: frozenset(Role),
     Action.REVIEW: _LABORATORY,
     Action.SIGN_OUT: frozenset({Role.PATHOLOGIST}),
     Action.AMEND: frozenset({Role.PATHOLOGIST}),
     Action.BYPASS_GATE: frozenset({Role.PATHOLOGIST}),
+    Action.VIEW_DELIVERIES: frozenset(Role),
+    Action.RETRY_DELIVERY: _LABORATORY | {Role.ADMINISTRATOR},
+    Action.CANCEL_DELIVERY: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
+    Action.VIEW_PAYLOAD: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
+    Action.EXPORT_DICOM: frozenset({Role.PATHOLOGIST, Role.ADMINISTRATOR}),
     Action.VIEW_AUDIT: frozenset({Role.ADMINISTRATOR}),
     Action.ADMINISTER: frozenset({Role.ADMINISTRATOR}),
 }

@@ -12,6 +12,8 @@ from typing import Any
 
 import environ
 
+from specimens.interop.fhir.naming import systems_problem
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.FileAwareEnv()
 
@@ -180,7 +182,34 @@ PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
 UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
 DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
 PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
+INFER_WAIT_SECONDS = env.float("WBCLAB_INFER_WAIT_SECONDS", default=30.0)
 PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
+
+# --- DICOM network --------------------------------------------------------------------------------
+DICOM_AE_TITLE = env.str("WBCLAB_DICOM_AE_TITLE", default="WBCLAB")
+DICOM_HOST = env.str("WBCLAB_DICOM_HOST", default="127.0.0.1")
+DICOM_PORT = env.int("WBCLAB_DICOM_PORT", default=11112)
+# Who may call: AE titles, each with =SITE where its images belong to another site than the usual.
+DICOM_PEERS = env.list("WBCLAB_DICOM_PEERS", default=[])
+DICOM_SITE = env.str("WBCLAB_DICOM_SITE", default="")
+DICOM_TLS_CERTIFICATE = env.str("WBCLAB_DICOM_TLS_CERTIFICATE", default="")
+DICOM_TLS_KEY = env.str("WBCLAB_DICOM_TLS_KEY", default="")
+DICOM_TLS_CA = env.str("WBCLAB_DICOM_TLS_CA", default="")
+DICOM_ASSOCIATIONS = env.int("WBCLAB_DICOM_ASSOCIATIONS", default=16)
+DICOM_IDLE_SECONDS = env.float("WBCLAB_DICOM_IDLE_SECONDS", default=30.0)
+DICOM_INSTANCE_MB = env.int("WBCLAB_DICOM_INSTANCE_MB", default=256)
+DICOM_STOW_MB = env.int("WBCLAB_DICOM_STOW_MB", default=1024)
+DICOM_PACS_SECONDS = env.float("WBCLAB_DICOM_PACS_SECONDS", default=120.0)
+# Of a UID root of the laboratory's own; empty: UIDs are made from UUIDs (2.25).
+DICOM_UID_ROOT = env.str("WBCLAB_DICOM_UID_ROOT", default="")
+# What pseudonyms, shifted dates and replaced UIDs of de-identified sets follow from; empty: the
+# secret key. Another one gives every patient another pseudonym.
+DEIDENTIFICATION_SECRET = env.str("WBCLAB_DEIDENTIFICATION_SECRET", default="")
+SOFTWARE_VERSION = env.str("WBCLAB_VERSION", default="unreleased")
+# Data sets on their way in, and the bodies of large requests: on disk, not in a memory file system.
+INCOMING_DIR = Path(env.str("WBCLAB_INCOMING_DIR", default=str(HOME / "incoming")))
+INCOMING_DIR.mkdir(parents=True, exist_ok=True)
+FILE_UPLOAD_TEMP_DIR = INCOMING_DIR
 
 # --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
@@ -196,6 +225,26 @@ ENGINE_THREADS = env.int("WBCLAB_ENGINE_THREADS", default=0) or None
 DECODER_PROCESSES = env.int("WBCLAB_DECODERS", default=0) or None
 MODEL_DIR = Path(env.str("WBCLAB_MODEL_DIR", default=str(BASE_DIR / "classifier" / "weights")))
 
+if REDIS_URL:
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "KEY_PREFIX": "wbclab",
+            # A counter must never keep a request waiting.
+            "OPTIONS": {"socket_connect_timeout": 1, "socket_timeout": 1},
+        }
+    }
+
+# --- deliveries to other systems ------------------------------------------------------------------
+DELIVERY_MAX_ATTEMPTS = env.int("WBCLAB_DELIVERY_MAX_ATTEMPTS", default=20)
+DELIVERY_BACKOFF_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_SECONDS", default=2.0)
+DELIVERY_BACKOFF_CAP_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_CAP_SECONDS", default=300.0)
+# Names, addresses and networks that may be called although they are not public.
+DELIVERY_ALLOWED_HOSTS = env.list("WBCLAB_DELIVERY_ALLOWED_HOSTS", default=[])
+DELIVERY_SECRETS_DIR = env.str("WBCLAB_DELIVERY_SECRETS_DIR", default="/run/secrets")
+DELIVERY_DOORBELL_PATH = HOME / "deliveries-doorbell"
+
 CELERY_BROKER_URL = REDIS_URL or None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "classify"
@@ -206,10 +255,27 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # The broker is a doorbell: a caller must never wait for one that is away.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
 
+# --- HL7 v2 over MLLP -----------------------------------------------------------------------------
+HL7_HOST = env.str("WBCLAB_HL7_HOST", default="127.0.0.1")
+HL7_PORT = env.int("WBCLAB_HL7_PORT", default=2575)
+HL7_SITE = env.str("WBCLAB_HL7_SITE", default="")
+HL7_USER = env.str("WBCLAB_HL7_USER", default="integration")
+HL7_CHARSET = env.str("WBCLAB_HL7_CHARSET", default="UNICODE UTF-8")
+HL7_PROCESSING_ID = env.str("WBCLAB_HL7_PROCESSING_ID", default="P")
+HL7_OWN_ISSUER = env.str("WBCLAB_HL7_OWN_ISSUER", default="")
+HL7_PEERS = env.list("WBCLAB_HL7_PEERS", default=[])
+HL7_MESSAGE_BYTES = env.int("WBCLAB_HL7_MESSAGE_BYTES", default=1_000_000)
+HL7_CONNECTIONS = env.int("WBCLAB_HL7_CONNECTIONS", default=64)
+HL7_IDLE_SECONDS = env.float("WBCLAB_HL7_IDLE_SECONDS", default=600.0)
+HL7_MESSAGE_SECONDS = env.float("WBCLAB_HL7_MESSAGE_SECONDS", default=30.0)
+HL7_TLS_CERTIFICATE = env.str("WBCLAB_HL7_TLS_CERTIFICATE", default="")
+HL7_TLS_KEY = env.str("WBCLAB_HL7_TLS_KEY", default="")
+HL7_TLS_CLIENT_CA = env.str("WBCLAB_HL7_TLS_CLIENT_CA", default="")
+
 # --- REST -----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
-        "knox.auth.TokenAuthentication",
+        "specimens.api.authentication.TokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -222,7 +288,15 @@ REST_KNOX = {
     "AUTH_HEADER_PREFIX": "Token",
     "TOKEN_TTL": timedelta(days=env.int("WBCLAB_TOKEN_DAYS", default=365)),
 }
+# Requests a minute for each token; counted in Redis for all processes, else in the one there is.
+RATE_LIMIT = env.int("WBCLAB_RATE_LIMIT", default=6000)
+IDEMPOTENCY_HOURS = env.int("WBCLAB_IDEMPOTENCY_HOURS", default=24)
+# URIs of identifiers in FHIR, where they differ from the defaults (docs/integration.md).
+FHIR_SYSTEMS = env.json("WBCLAB_FHIR_SYSTEMS", default={})
+if _problem := systems_problem(FHIR_SYSTEMS):
+    raise environ.ImproperlyConfigured(f"WBCLAB_FHIR_SYSTEMS: {_problem}")
 SPECTACULAR_SETTINGS = {
+    "OAS_VERSION": "3.1.1",
     "TITLE": "wbclab",
     "DESCRIPTION": (
         "White-blood-cell differential. For research and assistance: a person verifies each cell."
@@ -232,6 +306,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "HealthState": "specimens.api.serializers.HEALTH_STATES",
+        "ReceivedStatus": "specimens.api.v1.cells.FATES",
+    },
 }
 
 # --- logging --------------------------------------------------------------------------------------

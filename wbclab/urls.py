@@ -5,6 +5,9 @@ from specimens.admin import site as administration
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", administration.urls),
     path("api/", include("specimens.api.urls")),
+    path("dicom-web/", include("specimens.api.dicomweb.urls")),
+    path("fhir/", include("specimens.api.fhir.urls")),
+    path("v2/", include("specimens.api.inference_protocol")),
     path("", include("specimens.urls")),
 ]
 

@@ -24,7 +24,7 @@ from PIL import (
 
 from classifier.imaging.intake import check_size, inspect
 from classifier.imaging.refusal import MAX_BYTES, ImageRefused
-from classifier.imaging.source import damaged, unsupported_mode
+from classifier.imaging.source import Source, damaged, unsupported_mode
 from classifier.preprocessing import prepare
 
 # Named here, these are the only plugins loaded: Pillow would import all fifty for the first TIFF.
@@ -74,14 +74,18 @@ class PreparedImage:
     thumbnail_error: str = ""
 
 
-def prepare_file(path: Path, thumbnail_path: Path | None = None) -> PreparedImage:
+def prepare_file(
+    path: Path, thumbnail_path: Path | None = None, frame: int | None = None
+) -> PreparedImage:
     """Decode a file for the model, and write its thumbnail for the gallery where one is asked for.
+
+    `frame` is the number, from 1, of a frame of a DICOM file; None where the file is one picture.
 
     Raises:
         ImageRefused: the file cannot be classified.
         MemoryError: the memory limit of the process is reached.
     """
-    image = decode(path)
+    image = decode(path) if frame is None else decode_dicom_frame(path, frame)
     thumbnail_error = ""
     if thumbnail_path is not None:
         try:
@@ -104,12 +108,30 @@ def decode(path: Path) -> Image.Image:
         if header.format == "DICOM":
             from classifier.imaging.dicom_pixels import decode_dicom
 
-            return decode_dicom(data)
+            return decode_dicom(Source(io.BytesIO(data)))
         return _decode_with_pillow(data, header.format)
     except (ImageRefused, MemoryError):
         raise
     except Exception as error:
         # Decoders of hostile bytes raise anything from OSError to KeyError; the file is at fault.
+        raise _refusal(error) from error
+
+
+def decode_dicom_frame(path: Path, frame: int) -> Image.Image:
+    """The RGB image of one frame of a DICOM file, of which only that frame is read.
+
+    Raises:
+        ImageRefused: the frame cannot be classified.
+        MemoryError: the memory limit of the process is reached.
+    """
+    from classifier.imaging.dicom_pixels import decode_dicom
+
+    try:
+        with path.open("rb") as file:
+            return decode_dicom(Source(file), frame)
+    except (ImageRefused, MemoryError):
+        raise
+    except Exception as error:
         raise _refusal(error) from error
 
 

@@ -41,9 +41,11 @@ def main(descriptor: int, memory_limit_bytes: int, timeout_s: float) -> None:
             connection.sendall(protocol.frame(protocol.encode_answer(answer)))
 
 
-def _answer(path: Path, thumbnail_path: Path | None) -> PreparedImage | ImageRefused:
+def _answer(
+    path: Path, thumbnail_path: Path | None, frame: int | None
+) -> PreparedImage | ImageRefused:
     try:
-        return prepare_file(path, thumbnail_path)
+        return prepare_file(path, thumbnail_path, frame)
     except ImageRefused as refusal:
         return refusal
     except MemoryError:

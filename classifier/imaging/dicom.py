@@ -3,10 +3,11 @@
 The lists are those of the conformance statement.
 """
 
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 from classifier.imaging.refusal import ImageRefused
-from classifier.imaging.source import animated, unsupported_mode
+from classifier.imaging.source import damaged, unsupported_mode
 
 # PS3.4 Table B.5-1.
 SOP_CLASSES: Final = {
@@ -21,64 +22,74 @@ WHOLE_SLIDE_SOP_CLASS: Final = "1.2.840.10008.5.1.4.1.1.77.1.6"
 # PS3.5 section 10 and annex A; PS3.6 Table A-1.
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
+EXPLICIT_BIG_ENDIAN: Final = "1.2.840.10008.1.2.2"
 DEFLATED: Final = "1.2.840.10008.1.2.1.99"
+RLE: Final = "1.2.840.10008.1.2.5"
+JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+JPEG_LS: Final = frozenset({"1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81"})
+JPEG_2000: Final = frozenset({"1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91"})
+HIGH_THROUGHPUT_JPEG_2000: Final = "1.2.840.10008.1.2.4.20"
 TRANSFER_SYNTAXES: Final = {
     IMPLICIT_LITTLE_ENDIAN: "Implicit VR Little Endian",
     EXPLICIT_LITTLE_ENDIAN: "Explicit VR Little Endian",
-    "1.2.840.10008.1.2.5": "RLE Lossless",
-    "1.2.840.10008.1.2.4.50": "JPEG Baseline (Process 1)",
+    RLE: "RLE Lossless",
+    JPEG_BASELINE: "JPEG Baseline (Process 1)",
     "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
     "1.2.840.10008.1.2.4.81": "JPEG-LS Near-lossless",
     "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
 }
-NATIVE_SYNTAXES: Final = {IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN}
+NATIVE_SYNTAXES: Final = frozenset({IMPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN})
 
 # PS3.3 section C.7.6.3.1.2.
-COLOUR_PHOTOMETRICS: Final = {
-    "RGB",
-    "YBR_FULL",
-    "YBR_FULL_422",
-    "YBR_PARTIAL_420",
-    "YBR_ICT",
-    "YBR_RCT",
-}
 PALETTE_PHOTOMETRIC: Final = "PALETTE COLOR"
+SUBSAMPLED_PHOTOMETRIC: Final = "YBR_FULL_422"
+JPEG_2000_PHOTOMETRICS: Final = frozenset({"YBR_ICT", "YBR_RCT"})
+COLOUR_PHOTOMETRICS: Final = frozenset(
+    {"RGB", "YBR_FULL", SUBSAMPLED_PHOTOMETRIC, PALETTE_PHOTOMETRIC} | JPEG_2000_PHOTOMETRICS
+)
+
+# A file is kept whole and read by pieces; a frame is one cell.
+MAX_FILE_BYTES: Final = 512 * 1024**2
+MAX_FRAMES: Final = 2_000
 
 _ACCEPTED_SYNTAXES = "Accepted transfer syntaxes: " + ", ".join(TRANSFER_SYNTAXES.values()) + "."
 _ACCEPTED_CLASSES = "Accepted SOP classes: " + ", ".join(SOP_CLASSES.values()) + "."
+_REFUSED_SYNTAXES = {
+    DEFLATED: "is deflated, and is not inflated for safety",
+    EXPLICIT_BIG_ENDIAN: "is in Explicit VR Big Endian, which the standard has retired",
+}
 
 
-class ImageAttributes(NamedTuple):
-    """The attributes that decide whether an object is taken (PS3.3 section C.7.6.3)."""
+@dataclass(frozen=True, slots=True)
+class PixelDescription:
+    """The attributes that say how pixels are coded (PS3.3 section C.7.6.3)."""
 
-    sop_class_uid: str
-    photometric_interpretation: str
-    samples_per_pixel: int
-    bits_allocated: int
-    number_of_frames: str
+    photometric: str
+    samples: int
     rows: int
     columns: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    representation: int
+    planar: int
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return self.bits_allocated // 8
 
-def check_object(attributes: ImageAttributes) -> None:
-    """Check SOP class, photometric interpretation, bit depth and number of frames.
+    def frame_bytes(self, syntax: str) -> int:
+        """Bytes of one frame in a native transfer syntax (PS3.3 section C.7.6.3.1.2).
 
-    Raises:
-        ImageRefused: unsupported_sop_class, unsupported_mode or animated.
-    """
-    check_sop_class(attributes.sop_class_uid)
-    photometric = attributes.photometric_interpretation
-    if photometric.startswith("MONOCHROME"):
-        raise unsupported_mode(f"greyscale ({photometric[:20]})")
-    if photometric not in COLOUR_PHOTOMETRICS | {PALETTE_PHOTOMETRIC}:
-        raise unsupported_mode(f"of photometric interpretation {photometric[:20] or 'unknown'}")
-    if attributes.bits_allocated != 8:
-        raise unsupported_mode(f"{attributes.bits_allocated}-bit")
-    if attributes.samples_per_pixel != (1 if photometric == PALETTE_PHOTOMETRIC else 3):
-        raise unsupported_mode(f"of {attributes.samples_per_pixel} samples per pixel")
-    if attributes.number_of_frames not in ("", "0", "1"):
-        raise animated(f"The DICOM file holds {attributes.number_of_frames[:20]} frames")
+        YBR_FULL_422 holds one pair of chrominance values for two pixels there; in a compressed
+        frame the subsampling is the code stream's own business.
+        """
+        pixels = self.rows * self.columns
+        if self.photometric == SUBSAMPLED_PHOTOMETRIC and syntax in NATIVE_SYNTAXES:
+            return pixels * 2 * self.sample_bytes
+        return pixels * self.samples * self.sample_bytes
 
 
 def check_sop_class(uid: str) -> None:
@@ -98,13 +109,46 @@ def check_sop_class(uid: str) -> None:
 
 def check_transfer_syntax(uid: str) -> None:
     """Refuse the transfer syntaxes that cannot be decoded within limits (PS3.5 section 10)."""
-    if uid == DEFLATED:
-        raise ImageRefused(
-            "unsupported_transfer_syntax",
-            f"The DICOM file is deflated, and is not inflated for safety. {_ACCEPTED_SYNTAXES}",
-        )
+    if uid in _REFUSED_SYNTAXES:
+        text = f"The DICOM file {_REFUSED_SYNTAXES[uid]} ({uid}). {_ACCEPTED_SYNTAXES}"
+        raise ImageRefused("unsupported_transfer_syntax", text)
     if uid not in TRANSFER_SYNTAXES:
         raise ImageRefused(
             "unsupported_transfer_syntax",
             f"The DICOM file has transfer syntax {uid[:64] or 'unknown'}. {_ACCEPTED_SYNTAXES}",
         )
+
+
+def check_pixels(pixels: PixelDescription, syntax: str) -> None:
+    """Refuse what is not colour of 8 to 16 bits, or contradicts itself.
+
+    Raises:
+        ImageRefused: unsupported_mode or damaged.
+    """
+    photometric = pixels.photometric
+    if photometric.startswith("MONOCHROME"):
+        raise unsupported_mode(f"greyscale ({photometric[:20]})")
+    if photometric not in COLOUR_PHOTOMETRICS:
+        raise unsupported_mode(f"of photometric interpretation {photometric[:20] or 'unknown'}")
+    if photometric in JPEG_2000_PHOTOMETRICS and syntax not in JPEG_2000:
+        raise damaged(f"{photometric} belongs to JPEG 2000, which its transfer syntax is not")
+    if pixels.samples != (1 if photometric == PALETTE_PHOTOMETRIC else 3):
+        raise unsupported_mode(f"of {pixels.samples} samples per pixel")
+    if photometric == SUBSAMPLED_PHOTOMETRIC and syntax in NATIVE_SYNTAXES and pixels.columns % 2:
+        raise damaged("YBR_FULL_422 needs an even number of columns")
+    _check_bits(pixels, syntax)
+
+
+def _check_bits(pixels: PixelDescription, syntax: str) -> None:
+    allocated, stored = pixels.bits_allocated, pixels.bits_stored
+    if pixels.representation != 0:
+        raise unsupported_mode("of signed numbers")
+    if allocated not in (8, 16) or (syntax == JPEG_BASELINE and allocated != 8):
+        raise unsupported_mode(f"{allocated}-bit")
+    lowest = 1 if pixels.photometric == PALETTE_PHOTOMETRIC else 8
+    if not lowest <= stored <= allocated:
+        raise unsupported_mode(f"of {stored} bits stored in {allocated}")
+    if pixels.high_bit != stored - 1:
+        raise unsupported_mode(f"of {stored} bits with the highest at {pixels.high_bit}")
+    if pixels.planar not in (0, 1):
+        raise damaged(f"it has planar configuration {pixels.planar}")

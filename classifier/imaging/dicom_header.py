@@ -1,139 +1,188 @@
-"""The header of a DICOM file (PS3.10 section 7, PS3.5 section 7), walked element by element.
+"""What a DICOM file says of its pictures (PS3.10 section 7, PS3.3 section C.7.6.3).
 
-Values are skipped, not read, except for the few that decide. Nothing is inflated: a deflated data
-set of 183 KB can hold 183 MB, so that syntax is refused from the file meta information alone.
-Sequences are walked without recursion, however deep they are nested.
+Only the values that decide are read; no pixel is decoded and no parser of a library is asked. A
+deflated data set of 183 KB can hold 183 MB: that syntax is refused from the file meta information.
 """
 
-import struct
-from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
-from classifier.imaging.dicom import (
-    IMPLICIT_LITTLE_ENDIAN,
-    NATIVE_SYNTAXES,
-    ImageAttributes,
-    check_object,
-    check_transfer_syntax,
+from classifier.imaging import dicom, dicom_frames
+from classifier.imaging.dicom import PixelDescription
+from classifier.imaging.dicom_frames import Span
+from classifier.imaging.dicom_walk import (
+    PIXEL_DATA,
+    Element,
+    bytes_of,
+    is_dicom,
+    number_of,
+    read_meta_information,
+    text_of,
+    walk,
 )
-from classifier.imaging.refusal import ImageRefused
-from classifier.imaging.source import Source, damaged
+from classifier.imaging.refusal import MAX_SIDE, MIN_SIDE, ImageRefused
+from classifier.imaging.source import Source, animated, damaged
 
-_PREAMBLE_LENGTH = 128
-_PREFIX = b"DICM"
-_START = _PREAMBLE_LENGTH + len(_PREFIX)
+__all__ = ["DicomImage", "is_dicom", "read_image", "read_size"]
 
-_TRANSFER_SYNTAX_UID = 0x00020010
-_SOP_CLASS_UID = 0x00080016
-_SAMPLES, _PHOTOMETRIC, _FRAMES = 0x00280002, 0x00280004, 0x00280008
-_ROWS, _COLUMNS, _BITS_ALLOCATED = 0x00280010, 0x00280011, 0x00280100
+SOP_CLASS_UID: Final = 0x00080016
+SAMPLES, PHOTOMETRIC, PLANAR, FRAMES = 0x00280002, 0x00280004, 0x00280006, 0x00280008
+ROWS, COLUMNS = 0x00280010, 0x00280011
+BITS_ALLOCATED, BITS_STORED, HIGH_BIT, REPRESENTATION = (
+    0x00280100,
+    0x00280101,
+    0x00280102,
+    0x00280103,
+)
+# PS3.3 section 10.7.1.3 and C.7.6.3; spacing in millimetres.
+PIXEL_SPACING, IMAGER_SPACING, SCANNED_SPACING = 0x00280030, 0x00181164, 0x00182010
+ICC_PROFILE: Final = 0x00282000
+_OPTICAL_PATHS = 0x00480105
+_SHARED_GROUPS, _FRAME_GROUPS, _PIXEL_MEASURES = 0x52009229, 0x52009230, 0x00289110
+_EXTENDED_OFFSETS = 0x7FE00001
+# Red, green and blue: descriptors, data, and segmented data (PS3.3 section C.7.6.3.1.5).
+LUT_DESCRIPTORS = (0x00281101, 0x00281102, 0x00281103)
+LUT_DATA = (0x00281201, 0x00281202, 0x00281203)
+LUT_SEGMENTS = (0x00281221, 0x00281222, 0x00281223)
 
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
-# PS3.5 section 7.1.2: these have a length of four bytes, after two that are reserved.
-_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-_LONGEST_VALUE = 128
-# Real headers have a few hundred elements in front of their pixels.
-_MAX_ELEMENTS = 20_000
+_NUMBERS = {SAMPLES, PLANAR, ROWS, COLUMNS, BITS_ALLOCATED, BITS_STORED, HIGH_BIT, REPRESENTATION}
+_PLACES = {*LUT_DESCRIPTORS, *LUT_DATA, *LUT_SEGMENTS, ICC_PROFILE, _EXTENDED_OFFSETS, PIXEL_DATA}
+_SPACINGS = (PIXEL_SPACING, SCANNED_SPACING, IMAGER_SPACING)
+_WANTED = {SOP_CLASS_UID, PHOTOMETRIC, FRAMES, *_NUMBERS, *_PLACES, *_SPACINGS}
 
 
-class _Element(NamedTuple):
-    tag: int
-    representation: bytes
-    length: int
-    value: int  # offset
+@dataclass(frozen=True, slots=True)
+class DicomImage:
+    """The pictures of a file, found and described.
 
+    Attributes:
+        syntax: transfer syntax UID.
+        sop_class_uid: an accepted one.
+        pixels: how they are coded.
+        frames: where each lies.
+        elements: palettes and ICC profile, by tag.
+        micrometres_per_pixel: the mean of rows and columns, where the file says it.
+    """
 
-def is_dicom(source: Source) -> bool:
-    """Whether the file has the preamble and prefix of PS3.10 section 7.1."""
-    return source.start(_START)[_PREAMBLE_LENGTH:] == _PREFIX
+    syntax: str
+    sop_class_uid: str
+    pixels: PixelDescription
+    frames: tuple[Span, ...]
+    elements: dict[int, Element]
+    micrometres_per_pixel: float | None
 
 
 def read_size(source: Source) -> tuple[int, int]:
     """Columns and Rows of the one frame.
 
     Raises:
-        ImageRefused: kind of object, coding or pixels not accepted, or a damaged header.
+        ImageRefused: kind of object, coding or pixels not accepted, several frames, or damaged.
     """
-    syntax, start = _read_meta_information(source)
-    attributes = _read_attributes(source, start, implicit=syntax == IMPLICIT_LITTLE_ENDIAN)
-    check_object(attributes)
-    pixels = attributes.columns * attributes.rows * attributes.samples_per_pixel
-    if syntax in NATIVE_SYNTAXES and pixels > source.size:
-        raise ImageRefused("truncated", "The DICOM file is cut off: it has too few pixel data.")
-    return attributes.columns, attributes.rows
+    image = read_image(source, single=True)
+    return image.pixels.columns, image.pixels.rows
 
 
-def _read_meta_information(source: Source) -> tuple[str, int]:
-    """The transfer syntax, and where the data set begins; always explicit VR little endian."""
-    syntax, offset = "", _START
-    for _ in range(100):
-        element = _read_element(source, offset, implicit=False)
-        if element.tag >> 16 != 2:
-            break
-        if element.tag == _TRANSFER_SYNTAX_UID:
-            syntax = _text(source, element)
-        offset = element.value + element.length
-    check_transfer_syntax(syntax)
-    return syntax, offset
+def read_image(source: Source, *, single: bool = False) -> DicomImage:
+    """Find and check everything that decoding needs; `single` refuses several frames.
+
+    Raises:
+        ImageRefused: kind of object, coding, pixels or size not accepted, or damaged.
+    """
+    syntax, start = read_meta_information(source)
+    found = _collect(source, start, syntax)
+    sop_class = text_of(source, found[SOP_CLASS_UID]) if SOP_CLASS_UID in found else ""
+    dicom.check_sop_class(sop_class)
+    pixels = _describe(source, found)
+    dicom.check_pixels(pixels, syntax)
+    _check_size(pixels)
+    frames = _count_frames(source, found)
+    if single and frames > 1:
+        raise animated(f"The DICOM file holds {frames} frames")
+    if PIXEL_DATA not in found:
+        raise ImageRefused("truncated", "The DICOM file has no pixel data.")
+    offsets = _extended_offsets(source, found)
+    spans = dicom_frames.locate(source, found[PIXEL_DATA], pixels, syntax, frames, offsets)
+    for span in spans:
+        dicom_frames.check_code_stream(source, span, pixels, syntax)
+    elements = {tag: element for tag, element in found.items() if tag in _PLACES}
+    return DicomImage(syntax, sop_class, pixels, spans, elements, _micrometres(source, found))
 
 
-def _read_attributes(source: Source, start: int, *, implicit: bool) -> ImageAttributes:
-    texts = dict.fromkeys((_SOP_CLASS_UID, _PHOTOMETRIC, _FRAMES), "")
-    numbers = dict.fromkeys((_SAMPLES, _BITS_ALLOCATED, _ROWS, _COLUMNS), 0)
-    for element in _walk(source, start, implicit):
-        if element.tag in texts:
-            texts[element.tag] = _text(source, element)
-        elif element.tag in numbers:
-            numbers[element.tag] = int.from_bytes(source.at(element.value, 2), "little")
-        if element.tag >= _BITS_ALLOCATED:
-            break
-    return ImageAttributes(
-        sop_class_uid=texts[_SOP_CLASS_UID],
-        photometric_interpretation=texts[_PHOTOMETRIC],
-        samples_per_pixel=numbers[_SAMPLES],
-        bits_allocated=numbers[_BITS_ALLOCATED],
-        number_of_frames=texts[_FRAMES],
-        rows=numbers[_ROWS],
-        columns=numbers[_COLUMNS],
+def _collect(source: Source, start: int, syntax: str) -> dict[int, Element]:
+    """The elements that decide: of the data set itself, and what optical paths and frames say."""
+    found: dict[int, Element] = {}
+    for element in walk(source, start, syntax):
+        if element.tag not in _WANTED:
+            continue
+        if not element.path:
+            if element.tag in found and not found[element.tag].path:
+                raise damaged("an attribute stands in its data set twice")
+            found[element.tag] = element
+        elif element.tag in found:
+            continue  # the data set itself, or the first optical path or frame, has said it
+        elif (element.tag == ICC_PROFILE and element.path == (_OPTICAL_PATHS,)) or (
+            element.tag == PIXEL_SPACING
+            and element.path
+            in ((_SHARED_GROUPS, _PIXEL_MEASURES), (_FRAME_GROUPS, _PIXEL_MEASURES))
+        ):
+            found[element.tag] = element
+    return found
+
+
+def _describe(source: Source, found: dict[int, Element]) -> PixelDescription:
+    numbers = {tag: number_of(source, found[tag]) if tag in found else 0 for tag in _NUMBERS}
+    photometric = text_of(source, found[PHOTOMETRIC]) if PHOTOMETRIC in found else ""
+    return PixelDescription(
+        photometric=photometric,
+        samples=numbers[SAMPLES],
+        rows=numbers[ROWS],
+        columns=numbers[COLUMNS],
+        bits_allocated=numbers[BITS_ALLOCATED],
+        bits_stored=numbers[BITS_STORED],
+        high_bit=numbers[HIGH_BIT],
+        representation=numbers[REPRESENTATION],
+        planar=numbers[PLANAR],
     )
 
 
-def _walk(source: Source, offset: int, implicit: bool) -> Iterator[_Element]:
-    """The elements outside of sequences, in the order of the file."""
-    # One entry for each open sequence of undefined length: how it was coded around it.
-    outer: list[bool] = []
-    for _ in range(_MAX_ELEMENTS):
-        element = _read_element(source, offset, implicit=implicit)
-        offset = element.value
-        if element.tag == _SEQUENCE_END and outer:
-            implicit = outer.pop()
-        elif element.length == _UNDEFINED and element.tag != _ITEM:
-            outer.append(implicit)
-            # PS3.5 section 6.2.2: an unknown sequence is coded implicitly inside.
-            implicit = implicit or element.representation == b"UN"
-        elif element.length != _UNDEFINED:
-            if not outer:
-                yield element
-            offset += element.length
-    raise damaged("its DICOM header has thousands of elements and no image")
+def _check_size(pixels: PixelDescription) -> None:
+    shown = f"The image has {pixels.columns}x{pixels.rows} pixels."
+    if min(pixels.columns, pixels.rows) < MIN_SIDE:
+        raise ImageRefused("too_small", shown)
+    if max(pixels.columns, pixels.rows) > MAX_SIDE:
+        raise ImageRefused("too_many_pixels", shown)
 
 
-def _read_element(source: Source, offset: int, *, implicit: bool) -> _Element:
-    group, number = struct.unpack("<HH", source.at(offset, 4))
-    tag = group << 16 | number
-    if implicit or group == 0xFFFE:
-        (length,) = struct.unpack("<I", source.at(offset + 4, 4))
-        return _Element(tag, b"", length, offset + 8)
-    representation = source.at(offset + 4, 2)
-    if representation in _LONG:
-        (length,) = struct.unpack("<I", source.at(offset + 8, 4))
-        return _Element(tag, representation, length, offset + 12)
-    (length,) = struct.unpack("<H", source.at(offset + 6, 2))
-    return _Element(tag, representation, length, offset + 8)
+def _count_frames(source: Source, found: dict[int, Element]) -> int:
+    text = text_of(source, found[FRAMES], 16) if FRAMES in found else ""
+    if not text:
+        return 1
+    if not (text.isascii() and text.isdecimal() and int(text) > 0):
+        raise damaged(f"it has {text!r} frames")
+    if int(text) > dicom.MAX_FRAMES:
+        raise ImageRefused(
+            "too_many_pixels",
+            f"The DICOM file holds {text} frames; {dicom.MAX_FRAMES} is the most.",
+        )
+    return int(text)
 
 
-def _text(source: Source, element: _Element) -> str:
-    if element.length > _LONGEST_VALUE:
-        raise damaged("an attribute of its DICOM header is too long")
-    return source.at(element.value, element.length).decode("ascii", "replace").strip("\0 ")
+def _extended_offsets(source: Source, found: dict[int, Element]) -> tuple[int, ...]:
+    if _EXTENDED_OFFSETS not in found:
+        return ()
+    table = bytes_of(source, found[_EXTENDED_OFFSETS], 8 * dicom.MAX_FRAMES)
+    return tuple(int.from_bytes(table[i : i + 8], "little") for i in range(0, len(table), 8))
+
+
+def _micrometres(source: Source, found: dict[int, Element]) -> float | None:
+    """Physical size of a pixel; what cannot be a size is as good as absent."""
+    for tag in _SPACINGS:
+        if tag not in found:
+            continue
+        try:
+            values = [float(part) for part in text_of(source, found[tag], 64).split("\\")]
+        except ValueError:
+            continue
+        if len(values) == 2 and all(0 < value < 10 for value in values):
+            return 1000 * (values[0] + values[1]) / 2
+    return None

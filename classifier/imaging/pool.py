@@ -25,7 +25,8 @@ from classifier.imaging.source import damaged
 
 logger = logging.getLogger(__name__)
 
-PathPair = tuple[Path, Path | None]
+# The file, where its thumbnail goes, and the number of a frame of a DICOM file.
+PathPair = tuple[Path, Path | None] | tuple[Path, Path | None, int | None]
 Answer = PreparedImage | ImageRefused
 
 _START_TIMEOUT_S = 60.0
@@ -101,7 +102,8 @@ class DecoderPool:
         """Decode images in parallel.
 
         Args:
-            paths: the image and where its thumbnail goes, or None for no thumbnail.
+            paths: the image and where its thumbnail goes, or None for no thumbnail; and the
+                number of the frame where it is one of several in a DICOM file.
 
         Returns:
             For each pair in order the prepared image, or why it was refused.

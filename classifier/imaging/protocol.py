@@ -35,14 +35,15 @@ def frame(body: bytes) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
-def encode_request(path: Path, thumbnail_path: Path | None) -> bytes:
+def encode_request(path: Path, thumbnail_path: Path | None, frame: int | None = None) -> bytes:
     """Body of a request. JSON in ASCII also carries file names that are not valid UTF-8."""
-    return json.dumps([str(path), None if thumbnail_path is None else str(thumbnail_path)]).encode()
+    thumbnail = None if thumbnail_path is None else str(thumbnail_path)
+    return json.dumps([str(path), thumbnail, frame]).encode()
 
 
-def decode_request(body: bytes) -> tuple[Path, Path | None]:
-    path, thumbnail_path = json.loads(body)
-    return Path(path), None if thumbnail_path is None else Path(thumbnail_path)
+def decode_request(body: bytes) -> tuple[Path, Path | None, int | None]:
+    path, thumbnail_path, frame = json.loads(body)
+    return Path(path), None if thumbnail_path is None else Path(thumbnail_path), frame
 
 
 def encode_answer(answer: PreparedImage | ImageRefused) -> bytes:

@@ -5,13 +5,36 @@ from typing import Any, Final
 from django.contrib.auth.models import AbstractBaseUser
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from knox.auth import TokenAuthentication as KnoxTokenAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from knox.models import AuthToken
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+
+from specimens.models import TokenGrant, User
+from specimens.services.tokens import revoke_tokens, why_outdated
 
 WRONG_TOKEN: Final = "The token is not valid: it is mistyped, revoked or expired."  # noqa: S105
 
 
+class TokenEnded(AuthenticationFailed):
+    """The token is known, and no longer good."""
+
+
 class TokenAuthentication(KnoxTokenAuthentication):
-    """Hashed, expiring tokens; whatever stands in the header is answered with 401, never 500."""
+    """Hashed, expiring, scoped tokens; whatever stands in the header is a 401, never a 500.
+
+    A view may name the scope it needs as `required_scope`, None for any; without it reading needs
+    `read` and every other method `write`.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, AuthToken] | None:
+        """Return account and token row; 401 for a token that has ended, 403 beyond its scope."""
+        found = super().authenticate(request)
+        if found is None:
+            return None
+        user, token = found
+        require_scope(request, token)
+        return user, token
 
     def authenticate_credentials(self, token: bytes) -> tuple[AbstractBaseUser, Any]:
         """Return user and token row, or raise AuthenticationFailed with a text for people."""
@@ -20,11 +43,35 @@ class TokenAuthentication(KnoxTokenAuthentication):
         found: tuple[AbstractBaseUser, Any] | None = None
         try:
             found = super().authenticate_credentials(token)
+        except TokenEnded:
+            raise
         except AuthenticationFailed as failed:
-            if "inactive" in str(failed.detail).lower():
-                raise AuthenticationFailed("The account of this token is not active.") from failed
             raise AuthenticationFailed(WRONG_TOKEN) from failed
         return found
+
+    def validate_user(self, auth_token: AuthToken) -> tuple[User, AuthToken]:
+        """End a token that no longer fits its account; also where nothing else noticed."""
+        user: User = auth_token.user
+        why = why_outdated(auth_token, user)
+        if why:
+            revoke_tokens(actor=None, user=user)
+            raise TokenEnded(f"The token has ended: {why}.")
+        return user, auth_token
+
+
+def require_scope(request: Request, token: AuthToken) -> None:
+    """Raise PermissionDenied where the token was not given for what the view needs."""
+    view = (request.parser_context or {}).get("view")
+    needed = getattr(view, "required_scope", _scope_of(request.method))
+    if needed is not None and needed not in token.grant.scopes:
+        raise PermissionDenied(
+            f"The token does not have the scope “{needed}” that this call needs.",
+            code="insufficient_scope",
+        )
+
+
+def _scope_of(method: str | None) -> str:
+    return TokenGrant.Scope.READ if method in SAFE_METHODS else TokenGrant.Scope.WRITE
 
 
 class TokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]

@@ -1,6 +1,7 @@
-"""Every error of the API in one shape: success, error (for people), code (for programs).
+"""Every error of the predict calls in one shape: success, error (for people), code (for programs).
 
-Where the request's file or form was at fault, `accepted` says what would have been taken.
+`as_api_error` maps what a view raised; problems.py writes the same in the shape of /api/v1/. Where
+the request's file or form was at fault, `accepted` says what would have been taken.
 """
 
 import logging
@@ -67,7 +68,10 @@ class ApiError(exceptions.APIException):
     ) -> None:
         super().__init__(text, code)
         self.status_code = status_code
-        self.body = error_body(code, text, accepted) | extra
+        self.code = code
+        self.text = text
+        self.extra = ({"accepted": dict(accepted)} if accepted is not None else {}) | extra
+        self.body = error_body(code, text) | self.extra
 
 
 def accepted_images() -> dict[str, Any]:
@@ -81,10 +85,9 @@ def accepted_images() -> dict[str, Any]:
     }
 
 
-def error_body(code: str, text: str, accepted: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def error_body(code: str, text: str) -> dict[str, Any]:
     """Return the one shape of an error."""
-    body: dict[str, Any] = {"success": False, "error": text, "code": code}
-    return body | ({"accepted": dict(accepted)} if accepted is not None else {})
+    return {"success": False, "error": text, "code": code}
 
 
 def image_error(code: str, text: str, **extra: Any) -> ApiError:
@@ -97,19 +100,26 @@ def image_error(code: str, text: str, **extra: Any) -> ApiError:
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response:
     """Turn whatever a view raised into an answer. DRF calls this (settings.REST_FRAMEWORK)."""
+    error = as_api_error(exc)
+    return Response(error.body, status=error.status_code, headers=error_headers(exc))
+
+
+def error_headers(exc: BaseException | None) -> dict[str, str]:
+    """Return what an answer says beside its body: how to come in, and when to come again."""
     headers = {}
     if challenge := getattr(exc, "auth_header", None):
         headers["WWW-Authenticate"] = challenge
     if seconds := retry_after(exc):
         headers["Retry-After"] = str(seconds)
-    error = as_api_error(exc)
-    return Response(error.body, status=error.status_code, headers=headers)
+    return headers
 
 
 def retry_after(exc: BaseException | None) -> int | None:
     """Return the seconds after which the same request may succeed, if that can be said."""
     if isinstance(exc, QueueFull):
         return exc.retry_after_seconds
+    if isinstance(exc, exceptions.Throttled):
+        return max(1, int(getattr(exc, "wait", None) or 1))
     return 5 if isinstance(exc, DATABASE_AWAY) else None
 
 
@@ -130,6 +140,9 @@ def as_api_error(exc: BaseException | None) -> ApiError:
     if isinstance(exc, PermissionDenied):
         text = str(exc) or _TEXTS[403][1]
         return ApiError(status.HTTP_403_FORBIDDEN, "not_allowed", text)
+    if isinstance(exc, RecursionError):
+        text = "The request body is nested too deeply."
+        return ApiError(status.HTTP_400_BAD_REQUEST, "malformed_request", text)
     if isinstance(exc, SuspiciousOperation | MultiPartParserError | UnreadablePostError):
         return _of_request_body(exc)
     logger.error("unhandled error in the API", exc_info=exc)
@@ -157,6 +170,10 @@ def _of_framework(exc: exceptions.APIException) -> ApiError:
         return ApiError(exc.status_code, "malformed_request", text, accepted=accepted_images())
     if isinstance(exc, exceptions.NotAuthenticated):
         return ApiError(exc.status_code, *_TEXTS[401])
+    if isinstance(exc, exceptions.Throttled):
+        text = f"This token has used up its requests of this minute ({settings.RATE_LIMIT}). "
+        text += f"Wait {retry_after(exc)} s; RateLimit-Remaining says how many are left."
+        return ApiError(exc.status_code, "too_many_requests", text)
     if isinstance(exc, exceptions.NotFound):
         return ApiError(exc.status_code, *_TEXTS[404])
     detail = exc.detail if isinstance(exc.detail, str) else str(exc.detail)

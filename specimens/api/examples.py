@@ -13,18 +13,6 @@ _LIMITS: Final = "Accepted: JPEG, PNG, BMP, TIFF, GIF or DICOM, 32x32 to 4096x40
 
 # Code: (the image or form was at fault, text).
 _ERRORS: Final[dict[str, tuple[bool, str]]] = {
-    "invalid": (False, "password: The password is not right. Nothing was signed."),
-    "conflict": (False, "The case is signed already; open its report to see by whom."),
-    "stale": (
-        False,
-        "1 of the cells were changed by somebody else meanwhile. Look at them again, then decide.",
-    ),
-    "not_in_this_state": (
-        False,
-        "A specimen that is preclassified does not permit \u201csign out\u201d: that is possible "
-        "while it is in review.",
-    ),
-    "gate_closed": (False, "88 white cells of 100: count 12 more."),
     "animated": (True, f"The GIF holds several images. {_LIMITS}"),
     "database_unavailable": (False, "The database cannot be reached at the moment. Try again."),
     "empty_file": (True, f"The file is empty. {_LIMITS}"),
@@ -52,6 +40,10 @@ _ERRORS: Final[dict[str, tuple[bool, str]]] = {
     ),
     "too_many_pixels": (True, f"The image has 20000x20000 pixels. {_LIMITS}"),
     "truncated": (True, f"The file ends too early: it is cut off. {_LIMITS}"),
+    "too_many_requests": (
+        False,
+        "This token has used up its requests of this minute (6000). Wait 12 s.",
+    ),
     "unsupported_content_type": (
         True,
         'Unsupported media type "application/json" in request. '
@@ -174,34 +166,3 @@ MODEL_INFO: Final[dict[str, Any]] = {
     "limitations": ["Stains other than the ones it was trained on."],
     "accepted": _ACCEPTED,
 }
-
-_CELL: Final[dict[str, Any]] = {
-    "cell": 4711,
-    "label": "monocyte",
-    "revision": 1,
-    "reviewer": "Paula Thorne",
-}
-REVIEWED: Final[dict[str, Any]] = {"success": True, "cells": [_CELL]}
-STALE: Final[dict[str, Any]] = error("stale") | {"cells": [_CELL]}
-
-_OBSTACLE: Final[dict[str, Any]] = {
-    "code": "too_few_cells",
-    "text": "88 white cells of 100: count 12 more.",
-    "bypassable": True,
-}
-GATE: Final[dict[str, Any]] = {
-    "success": True,
-    "state": "in_review",
-    "revision": "9f2c41",
-    "obstacles": [_OBSTACLE],
-    "critical": ["blast"],
-}
-GATE_CLOSED: Final[dict[str, Any]] = error("gate_closed") | {"obstacles": [_OBSTACLE]}
-SIGNED: Final[dict[str, Any]] = {
-    "success": True,
-    "report": 12,
-    "version": 1,
-    "sha256": "3f" * 32,
-    "signed_at": "2026-11-23T09:30:00+00:00",
-}
-AMENDMENT: Final[dict[str, Any]] = {"success": True, "state": "in_review"}

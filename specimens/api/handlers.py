@@ -1,6 +1,7 @@
 """What the root URL configuration answers with when an error happens outside of a view.
 
-Below /api/ the one shape of an error, elsewhere Django's own pages.
+Below /api/v1/ a problem, below /fhir/ an OperationOutcome, below /api/ the shape of the predict
+calls, elsewhere Django's own pages.
 """
 
 import sys
@@ -8,11 +9,14 @@ import sys
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
-from specimens.api.errors import ApiError, as_api_error, error_body, retry_after
+from specimens.api.errors import ApiError, as_api_error, retry_after
+from specimens.api.fhir.outcomes import outcome_of
+from specimens.api.problems import MEDIA_TYPE, problem_body
+from specimens.interop.fhir.wire import MEDIA_TYPE as FHIR_JSON
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path_info.startswith("/api/")
+    return request.path_info.startswith(("/api/", "/v2/", "/fhir/"))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -20,7 +24,7 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not _is_api(request):
         return defaults.bad_request(request, exception)
     text = "The server does not take this request; look at its Host header and its address."
-    return JsonResponse(error_body("bad_request", text), status=400)
+    return _answer(request, ApiError(400, "bad_request", text))
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -28,8 +32,19 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not _is_api(request):
         return defaults.server_error(request)
     cause = sys.exc_info()[1]
-    error: ApiError = as_api_error(cause)
-    response = JsonResponse(error.body, status=error.status_code)
+    response = _answer(request, as_api_error(cause))
     if seconds := retry_after(cause):
         response.headers["Retry-After"] = str(seconds)
     return response
+
+
+def _answer(request: HttpRequest, error: ApiError) -> HttpResponse:
+    if request.path_info.startswith("/api/v1/"):
+        body, media_type = problem_body(error), MEDIA_TYPE
+    elif request.path_info.startswith("/fhir/"):
+        body, media_type = outcome_of(error), FHIR_JSON
+    elif request.path_info.startswith("/v2/"):
+        body, media_type = {"error": error.text}, "application/json"
+    else:
+        body, media_type = error.body, "application/json"
+    return JsonResponse(body, status=error.status_code, content_type=media_type)

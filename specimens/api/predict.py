@@ -47,7 +47,7 @@ class PredictView(ApiView):
     def post(self, request: Request) -> Response:
         """Store the image, wait for its class, answer."""
         stopwatch = Stopwatch()
-        outcomes = _classify(request.user, [one_file(request, "file")], stopwatch)
+        outcomes = classify(request.user, [one_file(request, "file")], stopwatch)
         return single_answer(request, outcomes[0], stopwatch.timing)
 
 
@@ -61,7 +61,7 @@ class PredictBatchView(ApiView):
     def post(self, request: Request) -> Response:
         """Store the good images, wait for their classes, answer in the order sent."""
         stopwatch = Stopwatch()
-        outcomes = _classify(request.user, some_files(request, "images"), stopwatch)
+        outcomes = classify(request.user, some_files(request, "images"), stopwatch)
         return batch_answer(request, outcomes, stopwatch.timing)
 
 
@@ -80,10 +80,16 @@ class PredictionView(ApiView):
         return single_answer(request, Outcome(image.filename, image, outcome_of(image)), {})
 
 
-def _classify(
-    user: User | AnonymousUser, uploads: "Sequence[UploadedFile[bytes]]", stopwatch: Stopwatch
+def classify(
+    user: User | AnonymousUser,
+    uploads: "Sequence[UploadedFile[bytes]]",
+    stopwatch: Stopwatch,
+    seconds: float | None = None,
 ) -> list[Outcome]:
-    """Hand the files to the queue and wait for what becomes of them, in the order given."""
+    """Hand the files to the queue and wait for what becomes of them, in the order given.
+
+    It waits `seconds`, as long as a predict call by default.
+    """
     actor, site = _origin(user)
     received = add_cell_images(
         actor=actor,
@@ -94,7 +100,8 @@ def _classify(
     )
     stopwatch.lap("receive_ms")
     images = [answer.cell_image for answer in received if answer.cell_image is not None]
-    results = await_results(images, seconds=settings.PREDICT_WAIT_SECONDS) if images else {}
+    wait = settings.PREDICT_WAIT_SECONDS if seconds is None else seconds
+    results = await_results(images, seconds=wait) if images else {}
     stopwatch.lap("wait_ms")
     return [
         Outcome(

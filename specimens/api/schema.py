@@ -49,6 +49,7 @@ _SERVER: Final = {
     503: error("Full or away; with Retry-After.", "queue_full", "database_unavailable"),
     507: error("The disk is full.", "storage_unavailable"),
 }
+_TOO_MANY: Final = {429: error("Too many requests; with Retry-After.", "too_many_requests")}
 _WRONG_METHOD: Final = {405: error("Another method.", "method_not_allowed")}
 _QUEUED: Final = answer(
     serializers.QueuedAnswer,
@@ -77,6 +78,7 @@ PREDICT: Final = extend_schema(
         **_UPLOAD,
         **_NO_ACCOUNT,
         **_WRONG_METHOD,
+        **_TOO_MANY,
         **_SERVER,
     },
 )
@@ -101,6 +103,7 @@ PREDICT_BATCH: Final = extend_schema(
         ),
         **_NO_ACCOUNT,
         **_WRONG_METHOD,
+        **_TOO_MANY,
         **_SERVER,
     },
 )
@@ -125,6 +128,7 @@ PREDICTION: Final = extend_schema(
         422: _UPLOAD[422],
         **_NO_ACCOUNT,
         **_WRONG_METHOD,
+        **_TOO_MANY,
         **{code: _SERVER[code] for code in (500, 503)},
     },
 )
@@ -150,5 +154,6 @@ MODEL_INFO: Final = extend_schema(
         401: _NO_ACCOUNT[401],
         503: error("No model has been registered yet.", "no_model", "database_unavailable"),
         **_WRONG_METHOD,
+        **_TOO_MANY,
     },
 )

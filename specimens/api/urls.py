@@ -8,7 +8,6 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.views import APIView
 
-from specimens.api import reviews, signing
 from specimens.api.predict import PredictBatchView, PredictionView, PredictView
 from specimens.api.service import HealthView, ModelInfoView, NothingHereView
 
@@ -30,7 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both("predictions/<str:identifier>", PredictionView),
     *_both("health", HealthView),
     *_both("model_info", ModelInfoView),
-    path("v1/", include(reviews.urlpatterns + signing.urlpatterns)),
+    path("v1/", include("specimens.api.v1.urls")),
     # Open to all: they say how to call, and nothing of a patient.
     *_both("schema/", SpectacularAPIView, authentication_classes=[]),
     path(

@@ -1,8 +1,19 @@
 """The laboratory's nouns, one module each."""
 
 from specimens.models.accounts import Role, Site, User
+from specimens.models.api import IdempotencyKey, TokenGrant
 from specimens.models.audit import AuditEvent
 from specimens.models.cells import CellImage, Prediction
+from specimens.models.codes import CodeMapping
+from specimens.models.deliveries import (
+    DelivererHeartbeat,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
+)
+from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
+from specimens.models.dicom_network import AssociationLog, PacsServer
+from specimens.models.inbound import InboundMessage, OrderedTest
 from specimens.models.jobs import Job, WorkerHeartbeat
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
@@ -17,11 +28,24 @@ from specimens.models.review import (
 from specimens.models.specimens import Slide, Specimen
 
 __all__ = [
+    "AssociationLog",
     "AuditEvent",
     "CellImage",
+    "CodeMapping",
     "Comment",
+    "DelivererHeartbeat",
+    "Delivery",
+    "DeliveryAttempt",
+    "Destination",
+    "DicomFrame",
+    "DicomImport",
+    "DicomInstance",
+    "IdempotencyKey",
+    "InboundMessage",
     "Job",
     "Order",
+    "OrderedTest",
+    "PacsServer",
     "Patient",
     "Prediction",
     "QueueRule",
@@ -35,6 +59,7 @@ __all__ = [
     "Site",
     "Slide",
     "Specimen",
+    "TokenGrant",
     "User",
     "WorkerHeartbeat",
 ]

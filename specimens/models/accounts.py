@@ -19,6 +19,12 @@ class Site(models.Model):
     quality_lock = models.CharField(
         max_length=200, blank=True, help_text="Why nothing may be signed now; empty: not locked."
     )
+    accession_issuers = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="Assigning authorities of this site's accession numbers, separated by commas; "
+        "DICOM objects that name another one are not matched by the number. Empty: any.",
+    )
     routine_target_minutes = models.PositiveIntegerField(default=240)
     stat_target_minutes = models.PositiveIntegerField(default=60)
 

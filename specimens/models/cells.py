@@ -21,7 +21,8 @@ class CellImage(models.Model):
     """One picture of one cell, kept exactly as it was received.
 
     Without a specimen it came through the predict calls of the REST API. `width` and `height` are
-    in pixels, None until a DICOM file has been decoded.
+    in pixels, None until a DICOM file has been decoded. A frame of a DICOM object shares the file
+    with the other frames; its digest is that of the file and the frame number.
     """
 
     class Source(models.TextChoices):
@@ -42,6 +43,12 @@ class CellImage(models.Model):
     filename = models.CharField(max_length=255, help_text="As the sender named it.")
     media_type = models.CharField(max_length=50)
     size = models.PositiveIntegerField("size in bytes")
+    frame = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Number of the frame within the DICOM file, from 1."
+    )
+    micrometres_per_pixel = models.FloatField(
+        null=True, blank=True, help_text="Where the file says it."
+    )
     width = models.PositiveIntegerField(null=True, blank=True)
     height = models.PositiveIntegerField(null=True, blank=True)
     source = models.CharField(max_length=10, choices=Source.choices)
@@ -72,7 +79,8 @@ class CellImage(models.Model):
     @property
     def thumbnail_name(self) -> str:
         """Storage name of the gallery picture, written by the worker when it decodes the file."""
-        return f"{self.file.name}.thumb.jpg"
+        name = self.file.name if self.frame is None else f"{self.file.name}.{self.frame}"
+        return f"{name}.thumb.jpg"
 
 
 class Prediction(models.Model):

@@ -44,7 +44,12 @@ class Priority(models.TextChoices):
 
 
 class Order(models.Model):
-    """A request for a differential; the placer number is the hospital's (HL7 ORC-2)."""
+    """A request for a differential; the placer number is the hospital's (HL7 ORC-2).
+
+    Without a specimen it is expected (`expected_since`), until a tube is accessioned for it.
+    `reference` is what a result has to repeat as the hospital wrote it: placer_assigner and
+    filler_assigner (components 2 to 4 of ORC-2 and ORC-3), test (code, text, system of OBR-4).
+    """
 
     site = models.ForeignKey(Site, on_delete=models.PROTECT, related_name="orders")
     patient = models.ForeignKey(Patient, on_delete=models.PROTECT, related_name="orders")
@@ -54,6 +59,12 @@ class Order(models.Model):
     clinical_information = models.TextField(blank=True)
     ordered_at = models.DateTimeField()
     created_at = models.DateTimeField(auto_now_add=True)
+    filler_number = models.CharField(
+        max_length=64, blank=True, help_text="ORC-3, where the hospital gave one."
+    )
+    reference = models.JSONField(default=dict, blank=True)
+    expected_since = models.DateTimeField(null=True, blank=True)
+    cancelled_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints = [
@@ -62,6 +73,18 @@ class Order(models.Model):
                 condition=~Q(placer_number=""),
                 name="one_order_per_placer_number",
             )
+        ]
+        indexes = [
+            models.Index(
+                fields=["site", "expected_since"],
+                condition=Q(expected_since__isnull=False),
+                name="order_expected",
+            ),
+            models.Index(
+                fields=["site", "filler_number"],
+                condition=~Q(filler_number=""),
+                name="order_filler_number",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -42,7 +42,7 @@ def timeline(user: User, specimen: Specimen) -> QuerySet[AuditEvent]:
     return (
         visible_to(user, AuditEvent)
         .filter(specimen=specimen)
-        .exclude(action__in=["specimen.viewed", "report.viewed"])
+        .exclude(action__in=["specimen.viewed", "report.viewed", "delivery.viewed", "fhir.read"])
         .order_by("-sequence")
     )
 

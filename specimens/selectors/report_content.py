@@ -18,6 +18,10 @@ LIMITATION: Final = (
     "Image-based differential, pre-classified by a model and verified by a person. For research "
     "and assistance; it does not replace the laboratory's validated methods."
 )
+PRELIMINARY: Final = (
+    "Preliminary: proposed by a model from images, not yet verified by a person. For research and "
+    "assistance."
+)
 
 
 def report_content(
@@ -31,6 +35,32 @@ def report_content(
     told: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the content of the report of `case`; amounts are strings, so that none is rounded."""
+    signature = {
+        "name": signer.display_name,
+        "username": signer.username,
+        "at": signed_at.isoformat(),
+        "meaning": meaning.strip(),
+    }
+    return _content(case, version) | {
+        "bypassed": [dict(passed) for passed in bypassed],
+        "critical_values_told": dict(told),
+        "signature": signature,
+        "amendment_reason": case.specimen.amendment_reason,
+    }
+
+
+def preliminary_content(case: Case) -> dict[str, Any]:
+    """Return the case as it stands, in the form of a report nobody has signed: version 0."""
+    return _content(case, 0) | {
+        "bypassed": [],
+        "critical_values_told": {},
+        "signature": None,
+        "amendment_reason": "",
+        "limitation": PRELIMINARY,
+    }
+
+
+def _content(case: Case, version: int) -> dict[str, Any]:
     specimen = case.specimen
     counted = case.differential
     judged = {(value.key, value.quantity): value for value in case.judged}
@@ -55,15 +85,6 @@ def report_content(
         "pictures": _pictures(case),
         "models": _models(specimen),
         "reviewers": _reviewers(specimen),
-        "bypassed": [dict(passed) for passed in bypassed],
-        "critical_values_told": dict(told),
-        "signature": {
-            "name": signer.display_name,
-            "username": signer.username,
-            "at": signed_at.isoformat(),
-            "meaning": meaning.strip(),
-        },
-        "amendment_reason": specimen.amendment_reason,
         "limitation": LIMITATION,
     }
 
@@ -90,6 +111,8 @@ def _specimen(specimen: Specimen) -> dict[str, Any]:
     return {
         "accession_number": specimen.accession_number,
         "placer_number": order.placer_number,
+        "filler_number": order.filler_number,
+        "reference": order.reference,
         "priority": order.priority,
         "requester": order.requester,
         "clinical_information": order.clinical_information,

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -13,6 +14,7 @@ from specimens.models import Order, Patient, Site, Specimen, User
 from specimens.models.patients_orders import Priority, Sex
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
+from specimens.services.dicom_import_decisions import adopt_waiting_instances
 from specimens.services.errors import Conflict
 
 
@@ -62,13 +64,57 @@ def _matching_patient(site: Site, data: PatientData) -> Patient:
 
 
 @transaction.atomic
+def register_patient(*, actor: User, site: Site, data: PatientData) -> tuple[Patient, bool]:
+    """Find a patient by number, or record a new one; the flag tells which (True: new).
+
+    Raises ValidationError, Conflict (the number belongs to somebody else), PermissionDenied.
+    """
+    require(actor, Action.ACCESSION)
+    visible_to(actor, Site).get(pk=site.pk)
+    number = {"issuer": data.issuer, "identifier": data.identifier}
+    is_new = not Patient.objects.filter(site=site, **number).exists()
+    patient = _matching_patient(site, data)
+    if is_new:
+        audit.record(actor=actor, action="patient.registered", subject=patient, site=site)
+    return patient, is_new
+
+
+def new_order(
+    site: Site, patient: PatientData, data: OrderData, *, ordered_at: datetime, **values: Any
+) -> Order:
+    """Write an order, and its patient where the number is new. Call it inside a transaction."""
+    order = Order(
+        site=site,
+        patient=_matching_patient(site, patient),
+        **(asdict(data) | {"ordered_at": data.ordered_at or ordered_at} | values),
+    )
+    order.full_clean()
+    order.save()
+    return order
+
+
+def _expected_order(actor: User, site: Site, order: Order) -> Order:
+    """Return an order that was placed before, locked: its tube has come."""
+    placed = visible_to(actor, Order).select_for_update(of=("self",)).filter(pk=order.pk)
+    found = placed.filter(site=site).first()
+    if found is None:
+        raise ValidationError({"order": "There is no such order at this site."})
+    if found.cancelled_at is not None:
+        raise Conflict(f"{found} was cancelled. Ask for a new order.")
+    if found.expected_since is not None:
+        found.expected_since = None
+        found.save(update_fields=["expected_since"])
+    return found
+
+
+@transaction.atomic
 def accession_specimen(
     *,
     actor: User,
     site: Site,
     accession_number: str,
-    patient: PatientData,
-    order: OrderData,
+    patient: PatientData | None = None,
+    order: OrderData | Order,
     collected_at: datetime | None = None,
     received_at: datetime | None = None,
     wbc_count: Decimal | None = None,
@@ -76,8 +122,9 @@ def accession_specimen(
 ) -> Specimen:
     """Record patient, order and specimen under `accession_number`.
 
+    `order` may be one that was placed before; its patient holds, and it is no longer expected.
     `wbc_count` is in 10^9/L. Raises ValidationError (the number is taken or malformed), Conflict
-    (the patient number belongs to somebody else), PermissionDenied.
+    (the patient number belongs to somebody else, the order is cancelled), PermissionDenied.
     """
     require(actor, Action.ACCESSION)
     visible_to(actor, Site).get(pk=site.pk)
@@ -89,14 +136,12 @@ def accession_specimen(
             }
         )
     now = timezone.now()
-    the_patient = _matching_patient(site, patient)
-    the_order = Order(
-        site=site,
-        patient=the_patient,
-        **(asdict(order) | {"ordered_at": order.ordered_at or collected_at or now}),
-    )
-    the_order.full_clean()
-    the_order.save()
+    if isinstance(order, Order):
+        the_order = _expected_order(actor, site, order)
+    elif patient is None:
+        raise ValidationError({"patient": "Say whose blood it is."})
+    else:
+        the_order = new_order(site, patient, order, ordered_at=collected_at or now)
     specimen = Specimen(
         site=site,
         order=the_order,
@@ -116,6 +161,7 @@ def accession_specimen(
         specimen=specimen,
         details={"accession_number": accession_number, "priority": the_order.priority},
     )
+    adopt_waiting_instances(actor=actor, specimen=specimen)
     return specimen
 
 

@@ -145,9 +145,11 @@ class ClassificationWorker:
         )
 
 
-def _paths(image: CellImage) -> tuple[Path, Path]:
-    return Path(default_storage.path(str(image.file.name))), Path(
-        default_storage.path(image.thumbnail_name)
+def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
+    return (
+        Path(default_storage.path(str(image.file.name))),
+        Path(default_storage.path(image.thumbnail_name)),
+        image.frame,
     )
 
 

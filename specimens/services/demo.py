@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any, Final
 
+from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from knox.models import AuthToken
@@ -15,6 +16,7 @@ from classifier.synthetic import draw_cells, save_jpeg
 from specimens.models import CellImage, Role, Site, Specimen, User
 from specimens.services.accessioning import OrderData, PatientData, accession_specimen
 from specimens.services.imaging import add_cell_images
+from specimens.services.tokens import create_token
 
 ACCESSION_NUMBER: Final = "DEMO-0001"
 CELLS: Final = {"Neutrophil": 58, "Lymphocyte": 28, "Monocyte": 7, "Eosinophil": 5, "Basophil": 2}
@@ -68,7 +70,7 @@ def _create_accounts(site: Site, url: str) -> dict[str, Any]:
     system.save()
     system.sites.add(site)
     AuthToken.objects.filter(user=system).delete()
-    _, token = AuthToken.objects.create(user=system)
+    token, _ = create_token(actor=None, user=system, lifetime=settings.REST_KNOX["TOKEN_TTL"])
     return {"url": url, "token": token, "accounts": accounts}
 
 

@@ -24,7 +24,7 @@ def ring(*, jobs: int = 1) -> None:
     Never raises: what rings has committed already, and the sweep rings again.
     """
     if not settings.REDIS_URL:
-        _ring_pipe(settings.DOORBELL_PATH)
+        ring_pipe(settings.DOORBELL_PATH)
         return
     batches = max(1, min(8, -(-jobs // settings.BATCH_SIZE)))
     try:
@@ -36,7 +36,8 @@ def ring(*, jobs: int = 1) -> None:
         logger.warning("the broker cannot be reached (%s); the sweep will ring", error)
 
 
-def _ring_pipe(path: Path) -> None:
+def ring_pipe(path: Path) -> None:
+    """Ring through a named pipe; nothing happens where nobody listens."""
     # ENXIO: no worker listens; ENOENT: none ever did; EAGAIN: the pipe is full of rings already.
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)

@@ -23,6 +23,10 @@ class StaleReview(Conflict):
         self.current = current
 
 
+class StaleVersion(Conflict):
+    """The object has changed since the sender read it; nothing was changed."""
+
+
 class GateClosed(Exception):
     """The sign gate is closed; `obstacles` says why, each with a code and a text."""
 

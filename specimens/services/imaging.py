@@ -69,7 +69,7 @@ def add_cell_images(
         require(actor, Action.ADD_IMAGES)
         specimen = visible_to(actor, Specimen).select_related("order").get(pk=specimen.pk)
         workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
-    _refuse_when_full()
+    refuse_when_full()
     answers = []
     for upload in uploads:
         answers.append(_receive(upload, site, specimen, actor, source, is_synthetic))
@@ -78,7 +78,8 @@ def add_cell_images(
     return answers
 
 
-def _refuse_when_full() -> None:
+def refuse_when_full() -> None:
+    """Raise QueueFull where more work waits than the site allows."""
     # Walks the partial index of queued jobs, and only that far: cheap while the queue is short.
     queued = Job.objects.filter(state=Job.State.QUEUED).order_by("priority", "id")
     if queued[settings.QUEUE_LIMIT :][:1].values_list("pk").first() is not None:

@@ -17,6 +17,7 @@ from specimens.models import CellImage, Job, Prediction, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit, doorbell
+from specimens.services.deliveries import enqueue_preliminary
 from specimens.services.review_queue import refresh_flags
 
 State = Job.State
@@ -126,6 +127,7 @@ def finish_specimens(*, cell_image_ids: Sequence[int]) -> None:
         specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
         specimen.save(update_fields=["state"])
         refresh_flags(specimen=specimen)
+        enqueue_preliminary(specimen=specimen)
         audit.record(actor=None, action="specimen.classified", subject=specimen, specimen=specimen)
 
 

@@ -14,6 +14,7 @@ from specimens.permissions import Action, require
 from specimens.selectors.case import Case, case_of
 from specimens.selectors.report_content import report_content
 from specimens.services import audit
+from specimens.services.deliveries import enqueue_report
 from specimens.services.errors import Conflict, GateClosed
 from specimens.services.review import locked_case
 
@@ -82,6 +83,7 @@ def sign_out_report(
     report.save(force_insert=True)
     case.state, case.amendment_reason = state, ""
     case.save(update_fields=["state", "amendment_reason"])
+    enqueue_report(report=report)
     _record(actor, case, report, bypassed, told)
     return report
 

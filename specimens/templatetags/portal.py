@@ -92,6 +92,11 @@ def event_words(event: AuditEvent) -> str:
         "specimen.classified": "Classified by the model",
         "specimen.requeued": f"{images} {noun} queued again",
         "specimen.rejected": f"Rejected: {details.get('reason', '')}",
+        "delivery.delivered": f"Sent to {details.get('destination', '')}",
+        "delivery.held": f"Not sent to {details.get('destination', '')}: held",
+        "delivery.retried": f"To be sent again to {details.get('destination', '')}",
+        "delivery.cancelled": f"Not to be sent to {details.get('destination', '')}",
+        "delivery.added": f"To be sent to {details.get('destination', '')}",
         "cells.reviewed": f"{len(details.get('changes', ()))} cells reviewed",
     }
     return known.get(event.action, words(event.action.removeprefix("specimen.")).capitalize())

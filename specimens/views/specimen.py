@@ -14,6 +14,7 @@ from specimens.forms import RejectForm
 from specimens.models import Specimen, User
 from specimens.permissions import Action, can, require
 from specimens.selectors.cells import gallery_of
+from specimens.selectors.dicom_network import pacs_servers
 from specimens.selectors.laboratory import timeline
 from specimens.selectors.reports import newest_report
 from specimens.selectors.worklist import is_late
@@ -32,9 +33,13 @@ def specimen(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     context = _live(user, found) | {
         "may_add": can(user, Action.ADD_IMAGES)
         and workflow.may(workflow.Act.ADD_IMAGES, found.state),
+        "may_fetch": can(user, Action.ADD_IMAGES)
+        and workflow.may(workflow.Act.ADD_IMAGES, found.state)
+        and pacs_servers(user, found.site).exists(),
         "may_reject": can(user, Action.REJECT_SPECIMEN)
         and workflow.may(workflow.Act.REJECT, found.state),
         "may_review": can(user, Action.REVIEW) and workflow.may(workflow.Act.REVIEW, found.state),
+        "may_export": can(user, Action.EXPORT_DICOM),
         "may_sign": can(user, Action.SIGN_OUT) and workflow.may(workflow.Act.SIGN_OUT, found.state),
         "newest_report": newest_report(found),
         "here": "worklist",

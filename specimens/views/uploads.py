@@ -12,8 +12,9 @@ from django.views.decorators.http import require_POST
 
 from specimens import workflow
 from specimens.models import Specimen, User
+from specimens.services.dicom_import_uploads import add_files
 from specimens.services.errors import Conflict, QueueFull, StorageUnavailable
-from specimens.services.imaging import Received, add_cell_images
+from specimens.services.imaging import Received
 from specimens.views.access import for_people, specimen_or_404
 
 
@@ -43,7 +44,9 @@ def _take_in(
         text = f"{len(uploads)} files in one request; {limit} is the most. Send them in parts."
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"message": text}
     try:
-        received = add_cell_images(actor=user, site=found.site, specimen=found, uploads=uploads)
+        received = add_files(
+            actor=user, specimen=found, uploads=uploads, confirmed="confirmed" in request.POST
+        )
     except PermissionDenied as refusal:
         return HTTPStatus.FORBIDDEN, {"message": str(refusal)}
     except QueueFull as refusal:

@@ -9,8 +9,10 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from specimens.models import SavedView, Specimen, User
+from specimens.models import Order, SavedView, Specimen, User
 from specimens.models.patients_orders import Priority
+from specimens.permissions import Action, can
+from specimens.selectors.inbound import expected_order_by_scan, expected_orders
 from specimens.selectors.worklist import (
     OPEN_STATES,
     Filters,
@@ -24,6 +26,7 @@ from specimens.selectors.worklist import (
 from specimens.views.access import for_people
 
 PER_PAGE: Final = 50
+EXPECTED_SHOWN: Final = 50
 _CHIP_NAMES: Final = ("state", "priority", "mine", "failed")
 
 
@@ -49,6 +52,9 @@ def search(request: HttpRequest, user: User) -> HttpResponse:
     found = specimens_by_scan(user, text) if text else []
     if len(found) == 1:
         return redirect("specimen", pk=found[0].pk)
+    order = None if found or not text else expected_order_by_scan(user, text)
+    if order is not None and can(user, Action.ACCESSION):
+        return redirect("accession_expected", pk=order.pk)
     return redirect(f"{reverse('specimen_list')}?{urlencode({'q': text})}")
 
 
@@ -56,9 +62,12 @@ def _list_page(request: HttpRequest, user: User, *, open_only: bool) -> HttpResp
     filters = _filters(request, open_only=open_only)
     page = Paginator(listed_specimens(user, filters), PER_PAGE).get_page(request.GET.get("page"))
     rows = _rows(page)
+    expected = _expected(request, user, filters)
     context = {
         "page": page,
         "rows": rows,
+        "expected": expected[:EXPECTED_SHOWN],
+        "more_expected": len(expected) > EXPECTED_SHOWN,
         "filters": filters,
         "is_filtered": filters != Filters(open_only=open_only),
         "chips": _chips(request, filters),
@@ -73,6 +82,19 @@ def _list_page(request: HttpRequest, user: User, *, open_only: bool) -> HttpResp
     }
     fragment = "worklist/_table.html" if getattr(request, "htmx", False) else "worklist/page.html"
     return render(request, fragment, context)
+
+
+def _expected(request: HttpRequest, user: User, filters: Filters) -> list[Order]:
+    """Orders whose tube is still to come, below the worklist where no filter excludes them."""
+    only_specimens = filters.state or filters.mine or filters.failed or not filters.open_only
+    if only_specimens or getattr(request, "htmx", False):
+        return []
+    found = expected_orders(user, filters.text)
+    if filters.site:
+        found = found.filter(site__code=filters.site)
+    if filters.priority:
+        found = found.filter(priority=filters.priority)
+    return list(found[: EXPECTED_SHOWN + 1])
 
 
 def _filters(request: HttpRequest, *, open_only: bool) -> Filters:

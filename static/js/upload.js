@@ -14,9 +14,10 @@ const TIMEOUT = 600_000;
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** One request. Resolves with {status, body}; rejects where no answer came. */
-function post(form, files, onProgress) {
+function post(form, files, onProgress, confirmed) {
   return new Promise((resolve, reject) => {
     const data = new FormData();
+    if (confirmed) data.append("confirmed", "1");
     for (const file of files) data.append("images", file, file.name);
     const request = new XMLHttpRequest();
     request.open("POST", form.action);
@@ -39,11 +40,11 @@ function post(form, files, onProgress) {
   });
 }
 
-async function postPatiently(form, files, batch) {
+async function postPatiently(form, files, batch, confirmed = false) {
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt === PAUSES.length;
     try {
-      const answer = await post(form, files, (share) => batch.sending(files, share));
+      const answer = await post(form, files, (share) => batch.sending(files, share), confirmed);
       if (answer.status !== 503 || last) return answer;
       batch.note(answer.body?.message ?? "The server is busy; trying again.");
       await sleep((answer.wait || PAUSES[attempt] / 1000) * 1000);
@@ -103,16 +104,33 @@ class Batch {
     item.append(file, ` ${text}`);
     list.append(item);
     list.hidden = false;
+    return item;
   }
 
   /** The reason by itself; what is accepted instead stands once, below all reasons. */
-  refused({ filename, message }) {
+  refused({ filename, message, code }, file) {
     const [reason, accepted] = message.split(" Accepted: ");
     const said = reason.startsWith(`${filename} `) ? reason.slice(filename.length + 1) : reason;
-    this.line(filename, said, "refused");
+    const item = this.line(filename, said, "refused");
+    if (code === "identifiers_disagree") this.offer(item, file);
     if (!accepted) return;
     this.find(".batch-accepted").textContent = `Accepted: ${accepted}`;
     this.find(".batch-accepted").hidden = false;
+  }
+
+  /** A DICOM file that names somebody else: a person may say that it belongs here all the same. */
+  offer(item, file) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button";
+    button.textContent = "Add it all the same";
+    button.setAttribute("aria-label", `Add ${file.name} all the same`);
+    button.addEventListener("click", () => {
+      item.remove();
+      this.counts.refused -= 1;
+      this.confirm(file);
+    });
+    item.append(" ", button);
   }
 
   answered(files, answer) {
@@ -122,9 +140,9 @@ class Batch {
       const name = files.length === 1 ? files[0].name : `${files.length} files`;
       this.line(name, reasonFor(answer), "lost");
     }
-    for (const one of answer.body?.received ?? []) {
+    for (const [at, one] of (answer.body?.received ?? []).entries()) {
       this.counts[one.status] += 1;
-      if (one.status === "refused") this.refused(one);
+      if (one.status === "refused") this.refused(one, files[at]);
       else this.ids.add(String(one.id));
     }
     this.show();
@@ -173,6 +191,10 @@ async function bring(form, chosen, batches) {
   const folder = files[0].webkitRelativePath?.split("/")[0];
   const noun = files.length === 1 ? "1 file" : `${files.length} files`;
   const batch = new Batch(files, folder ? `${folder}: ${noun}` : noun);
+  batch.confirm = async (file) => {
+    batch.answered([file], await postPatiently(form, [file], batch, true));
+    refresh();
+  };
   batches.add(batch);
   if (litter) batch.line(`${litter} system file${litter === 1 ? "" : "s"}`, "left out", "note");
   const parts = [];

@@ -17,9 +17,15 @@ LIMIT = 1000
 class Exchange:
     """One request with these body parts; what the application behind saw, and what was answered."""
 
-    def __init__(self, parts: Sequence[bytes], hang_up: bool = False, **headers: str) -> None:
+    def __init__(
+        self,
+        parts: Sequence[bytes],
+        hang_up: bool = False,
+        path: str = "/api/predict",
+        **headers: str,
+    ) -> None:
         names = {name.replace("_", "-").encode(): v.encode() for name, v in headers.items()}
-        self.scope = {"type": "http", "path": "/api/predict", "headers": list(names.items())}
+        self.scope = {"type": "http", "path": path, "headers": list(names.items())}
         self.messages = self._messages(parts, hang_up)
         self.read = 0
         self.seen: bytes | None = None
@@ -73,6 +79,21 @@ def test_a_body_above_the_limit_is_refused_after_it_was_sent() -> None:
     body = json.loads(exchange.sent[1]["body"])
     assert (body["success"], body["code"]) == (False, "too_large")
     assert (b"connection", b"close") in exchange.sent[0]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "member"),
+    [
+        ("/api/v1/specimens/1/cells", b"application/problem+json", "detail"),
+        ("/v2/models/dmfnet/infer", b"application/json", "error"),
+    ],
+)
+def test_each_interface_is_refused_in_its_own_shape(
+    path: str, media_type: bytes, member: str
+) -> None:
+    exchange = Exchange([b"a" * 2000], path=path, content_length="2000")
+    assert (b"content-type", media_type) in exchange.sent[0]["headers"]
+    assert "larger than" in json.loads(exchange.sent[1]["body"])[member]
 
 
 def test_a_client_that_asks_first_sends_nothing() -> None:

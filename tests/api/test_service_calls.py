@@ -177,7 +177,7 @@ class TestModelInfo:
 class TestNothingHere:
     """Below /api/ also what does not exist is answered in JSON."""
 
-    @pytest.mark.parametrize("path", ["/api/", "/api/predicted", "/api/v1/cells", "/api/a/b/c//"])
+    @pytest.mark.parametrize("path", ["/api/", "/api/predicted", "/api/v1/cell", "/api/a/b/c//"])
     @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
     def test_unknown_addresses(self, db: None, method: str, path: str) -> None:
         response = Api().request(method, path)

@@ -187,14 +187,23 @@ def monochrome(dataset: pydicom.FileDataset) -> None:
     dataset.PixelData = CELL[:, :, 0].tobytes()
 
 
-def sixteen_bits(dataset: pydicom.FileDataset) -> None:
-    dataset.BitsAllocated = dataset.BitsStored = 16
-    dataset.HighBit = 15
-    dataset.PixelData = CELL.astype("<u2").tobytes()
+def thirty_two_bits(dataset: pydicom.FileDataset) -> None:
+    dataset.BitsAllocated = dataset.BitsStored = 32
+    dataset.HighBit = 31
+    dataset.PixelData = CELL.astype("<u4").tobytes()
+
+
+def signed(dataset: pydicom.FileDataset) -> None:
+    dataset.PixelRepresentation = 1
 
 
 @pytest.mark.parametrize(
-    ("change", "words"), [(monochrome, "greyscale (MONOCHROME2)"), (sixteen_bits, "16-bit")]
+    ("change", "words"),
+    [
+        (monochrome, "greyscale (MONOCHROME2)"),
+        (thirty_two_bits, "32-bit"),
+        (signed, "signed numbers"),
+    ],
 )
 def test_other_pixels_are_refused(
     change: Callable[[pydicom.FileDataset], None], words: str

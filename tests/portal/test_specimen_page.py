@@ -196,7 +196,7 @@ def test_a_platform_that_cannot_take_more_says_so(
     def refuse(*_: object, **__: object) -> None:
         raise refusal
 
-    monkeypatch.setattr(imaging, "_refuse_when_full", refuse)
+    monkeypatch.setattr(imaging, "refuse_when_full", refuse)
     answer = _upload(client, specimen, upload(1))
     assert answer.status_code == status
     assert answer.json()["message"] == str(refusal)

@@ -58,7 +58,10 @@ def environment_of(name: str, values: dict[str, str]) -> dict[str, str]:
 
 
 def test_the_services_are_those_of_the_design() -> None:
-    assert {"web", "worker", "gpu-worker", "sweeper", "migrate"} == OWN
+    assert {
+        "web", "worker", "gpu-worker", "sweeper", "deliverer", "dicom-listener",
+        "hl7-listener", "migrate",
+    } == OWN  # fmt: skip
     assert set(SERVICES) - OWN == {"postgres", "redis"}
 
 
@@ -133,6 +136,11 @@ class Composition:
             "WBCLAB_PORT": str(self.port),
             "WBCLAB_PYTHON": sys.executable,
             "WBCLAB_SWEEP_SECONDS": "1",
+            "WBCLAB_DICOM_HOST": "127.0.0.1",
+            "WBCLAB_DICOM_PORT": str(free_port()),
+            "WBCLAB_DICOM_PEERS": "SCANNER",
+            "WBCLAB_HL7_HOST": "127.0.0.1",
+            "WBCLAB_HL7_PORT": str(free_port()),
         }
 
     def environment(self, name: str) -> dict[str, str]:

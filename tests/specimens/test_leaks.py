@@ -5,14 +5,25 @@ from typing import Any, Final
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model
+from django.utils import timezone
 
 from classifier.models import ModelVersion
 from specimens.models import (
     AuditEvent,
     CellImage,
+    CodeMapping,
     Comment,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
+    DicomFrame,
+    DicomImport,
+    DicomInstance,
+    InboundMessage,
     Job,
     Order,
+    OrderedTest,
+    PacsServer,
     Patient,
     Prediction,
     Report,
@@ -29,6 +40,7 @@ from specimens.selectors.case import case_of
 from specimens.services.review import Decision, add_comment, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
+from tests.dicom.waiting import waiting_instance
 from tests.factories import Cast, SpecimenFactory, UserFactory
 from tests.portal.conftest import METADATA, Cells
 
@@ -49,13 +61,30 @@ def _whole_case(site: Site, cells: Cells, first: User, second: User) -> Specimen
     review_cells(actor=first, specimen=case, decisions=[Decision(cell.pk, "neutrophil", 0)])
     add_comment(actor=first, specimen=case, text="Seen.")
     case.refresh_from_db()
+    instance = waiting_instance(site)
+    DicomImport.objects.create(site=site, instance=instance, outcome="unmatched", way="c-store")
+    PacsServer.objects.create(site=site, name="PACS", host="pacs.invalid", ae_title="PACS")
+    Destination.objects.create(site=site, name="LIS", kind="webhook", address="https://x.invalid")
     sign_out_report(
         actor=first,
         specimen=case,
         password="correct horse",
         seen_revision=case_of(case).revision,
     )
+    DeliveryAttempt.objects.create(
+        delivery=Delivery.objects.get(specimen=case),
+        number=1,
+        worker="w",
+        started_at=timezone.now(),
+    )
+    InboundMessage.objects.create(
+        site=site, raw=b"MSH", fingerprint="f", state="held", answer="AA", control_id="1"
+    )
+    OrderedTest.objects.create(site=site, code="DIFF")
     start_second_read(actor=second, specimen=case)
+    CodeMapping.objects.create(
+        site=site, quantity="panel", system="urn:own", code="DIFF", display="Differential"
+    )
     return case
 
 
@@ -78,9 +107,19 @@ def _ids_of(case: Specimen) -> dict[type[Model], set[Any]]:
     return {
         AuditEvent: set(AuditEvent.objects.filter(specimen=case).values_list("pk", flat=True)),
         CellImage: {cell.pk},
+        CodeMapping: {CodeMapping.objects.get(site=case.site).pk},
         Comment: {Comment.objects.get(specimen=case).pk},
+        Delivery: {Delivery.objects.get(specimen=case).pk},
+        DeliveryAttempt: {DeliveryAttempt.objects.get(delivery__specimen=case).pk},
+        Destination: {Destination.objects.get(site=case.site).pk},
+        DicomFrame: {DicomFrame.objects.get(instance__site=case.site).pk},
+        DicomImport: {DicomImport.objects.get(site=case.site).pk},
+        DicomInstance: {DicomInstance.objects.get(site=case.site).pk},
+        InboundMessage: {InboundMessage.objects.get(site=case.site).pk},
         Job: {Job.objects.get(cell_image=cell).pk},
         Order: {case.order_id},
+        OrderedTest: {OrderedTest.objects.get(site=case.site).pk},
+        PacsServer: {PacsServer.objects.get(site=case.site).pk},
         Patient: {case.order.patient_id},
         Prediction: {Prediction.objects.get(cell_image=cell).pk},
         Report: {Report.objects.get(specimen=case).pk},

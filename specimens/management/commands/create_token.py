@@ -4,9 +4,10 @@ from datetime import timedelta
 from typing import Any, cast
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from specimens.models import User
+from specimens.models import TokenGrant, User
 from specimens.services.tokens import create_token
 
 
@@ -19,6 +20,11 @@ class Command(BaseCommand):
         parser.add_argument(
             "--days", type=int, default=usual, help=f"how long it is valid ({usual} by default)"
         )
+        parser.add_argument(
+            "--scopes",
+            default=",".join(TokenGrant.Scope.values),
+            help="what it may do, separated by commas: read, write (both by default)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         username, days = options["username"], options["days"]
@@ -29,10 +35,16 @@ class Command(BaseCommand):
             raise CommandError(f"There is no account {username!r}.")
         if not user.is_active:
             raise CommandError(f"The account {username!r} is not active: its token would not work.")
-        token, expiry = create_token(actor=None, user=user, lifetime=timedelta(days=days))
+        scopes = [scope.strip() for scope in options["scopes"].split(",")]
+        try:
+            token, expiry = create_token(
+                actor=None, user=user, lifetime=timedelta(days=days), scopes=scopes
+            )
+        except ValidationError as refusal:
+            raise CommandError("--scopes: " + " ".join(refusal.messages)) from refusal
         self.stderr.write(
-            f"Token of {username} ({user.role}), valid until {expiry:%Y-%m-%d}. "
-            "Keep it now: it is not shown again."
+            f"Token of {username} ({user.role}; {' and '.join(scopes)}), "
+            f"valid until {expiry:%Y-%m-%d}. Keep it now: it is not shown again."
         )
         if not user.sites.exists():
             self.stderr.write(

@@ -49,7 +49,7 @@ class Command(BaseCommand):
             self.stdout.write("wbclab stopped.")
 
     def _supervise(self, url: str, host: str, port: int, entrance: dict[str, Any] | None) -> None:
-        commands = {"web": _web(host, port), "worker": _worker()}
+        commands = {"web": _web(host, port), "worker": _worker(), "deliverer": _deliverer()}
         processes = {name: _start(command) for name, command in commands.items()}
         try:
             self._announce(url, entrance)
@@ -82,6 +82,10 @@ def _web(host: str, port: int) -> list[str]:
 
 def _worker() -> list[str]:
     return [sys.executable, str(settings.BASE_DIR / "manage.py"), "classification_worker"]
+
+
+def _deliverer() -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), "delivery_worker"]
 
 
 def _start(command: list[str]) -> "subprocess.Popen[bytes]":

@@ -1,0 +1,70 @@
+"""Taking the cells of a specimen away as DICOM: identified, or de-identified."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.core.exceptions import ValidationError
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_http_methods
+
+from specimens.dicom.export import ExportPlan, ExportResult, exported_files, zip_blocks
+from specimens.dicom.export_instance import check_identifiers
+from specimens.interop.channels import PermanentFailure
+from specimens.models import Specimen, User
+from specimens.permissions import Action, require
+from specimens.services.dicom_export import plan_dicom_export
+from specimens.views.access import for_people, specimen_or_404
+
+
+@require_http_methods(["GET", "POST"])
+@for_people
+def dicom_export(request: HttpRequest, user: User, pk: int) -> Any:
+    """Ask what the set is for; then send it as a ZIP while it is made."""
+    found = specimen_or_404(user, pk)
+    require(user, Action.EXPORT_DICOM)
+    if request.method == "GET":
+        return _page(request, found)
+    try:
+        plan = plan_dicom_export(
+            actor=user, specimen=found, deidentify=request.POST.get("names") != "keep"
+        )
+        check_identifiers(plan.content)
+    except ValidationError as refusal:
+        return _page(request, found, error=" ".join(refusal.messages))
+    except PermanentFailure as refusal:
+        return _page(request, found, error=str(refusal))
+    return _archive(request, plan)
+
+
+def _page(request: HttpRequest, found: Specimen, error: str = "") -> HttpResponse:
+    context = {
+        "specimen": found,
+        "images": found.cell_images.count(),
+        "error": error,
+        "here": "specimens",
+    }
+    return render(request, "specimen/dicom_export.html", context, status=422 if error else 200)
+
+
+def _archive(request: HttpRequest, plan: ExportPlan) -> StreamingHttpResponse:
+    number = plan.content["specimen"]["accession_number"].replace("/", "-")
+    # The file's name must not say what was taken out of the files.
+    name = "wbclab-deidentified" if plan.pseudonyms else f"{number}-dicom"
+    blocks: Any = zip_blocks(exported_files(plan, ExportResult()), name)
+    if isinstance(request, ASGIRequest):
+        # Django would gather a plain iterator into a list.
+        blocks = _one_by_one(blocks)
+    answer = StreamingHttpResponse(blocks, content_type="application/zip")
+    answer["Content-Disposition"] = content_disposition_header(True, f"{name}.zip") or ""
+    answer["Cache-Control"] = "private, no-store"
+    return answer
+
+
+async def _one_by_one(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    following = sync_to_async(lambda: next(blocks, None))
+    while (block := await following()) is not None:
+        yield block

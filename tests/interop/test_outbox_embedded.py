@@ -1,0 +1,146 @@
+"""The embedded mode: SQLite, the named pipe, a receiver and a deliverer killed with -9."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.interop.outbox import (
+    ROOT,
+    ReceiverProcess,
+    environment,
+    first_of_each,
+    versions_by_specimen,
+)
+from tests.processes import die_with_parent, kill_all, wait_until
+
+pytestmark = [pytest.mark.core, pytest.mark.slow, pytest.mark.timeout(300)]
+
+CASES, AMENDED = 40, 8
+ALL = CASES + AMENDED
+
+
+class Embedded:
+    """One WBCLAB_HOME with its processes."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = environment(WBCLAB_HOME=str(home))
+        for name in ("WBCLAB_DATABASE_URL", "WBCLAB_REDIS_URL"):
+            self.environment.pop(name, None)
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def run(self, *arguments: str) -> None:
+        subprocess.run(
+            [sys.executable, *arguments], cwd=ROOT, env=self.environment, check=True, timeout=240
+        )
+
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        with (self.home / "processes.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(),
+            )
+        self.running.append(process)
+        return process
+
+    def count(self, where: str) -> int:
+        with closing(sqlite3.connect(self.home / "wbclab.sqlite3", timeout=20)) as database:
+            query = f"SELECT count(*) FROM specimens_{where}"  # noqa: S608 - of this file
+            return int(database.execute(query).fetchone()[0])
+
+    def kill(self, process: "subprocess.Popen[bytes]") -> None:
+        kill_all([process.pid])
+        process.wait()
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Embedded]:
+    found = Embedded(tmp_path)
+    found.run("manage.py", "migrate", "--verbosity", "0")
+    yield found
+    for process in found.running:
+        found.kill(process)
+
+
+@pytest.fixture
+def receiver(tmp_path: Path) -> Iterator[ReceiverProcess]:
+    process = ReceiverProcess(tmp_path, seconds=0.02)
+    yield process
+    process.kill()
+
+
+def test_reports_through_an_outage_and_killed_deliverers(
+    embedded: Embedded, receiver: ReceiverProcess
+) -> None:
+    deliverer = embedded.start("manage.py", "delivery_worker")
+    signing = embedded.start(
+        "-m", "tests.interop.sign_cases", receiver.url, str(CASES), str(AMENDED)
+    )
+    assert signing.wait(200) == 0, (embedded.home / "processes.log").read_text()[-2000:]
+    assert embedded.count("delivery") == ALL
+    assert embedded.count("delivery WHERE state = 'delivered'") == 0
+    assert embedded.count("destination WHERE unreachable_since IS NOT NULL") == 1
+    assert embedded.count("delivery WHERE state = 'held'") == 0
+
+    receiver.start()
+    caught = 0
+    for kill in range(3):
+        goal = 8 * (kill + 1)
+        wait_until(
+            lambda: embedded.count("delivery WHERE state = 'delivered'") >= goal,  # noqa: B023
+            60,
+            "it delivers",
+        )
+        caught += _kill_with_one_in_hand(embedded, deliverer)
+        deliverer = embedded.start("manage.py", "delivery_worker")
+    assert caught, "no kill hit a deliverer with something in hand: the test proved nothing"
+    wait_until(
+        lambda: embedded.count("delivery WHERE state = 'delivered'") == ALL, 90, "all arrived"
+    )
+
+    received = receiver.received()
+    kept = first_of_each(received)
+    lost = embedded.count("deliveryattempt WHERE outcome = 'lost'")
+    assert lost >= caught
+    assert len(kept) == len({(one["specimen"], one["version"]) for one in kept}) == ALL
+    assert 0 <= len(received) - len(kept) <= lost
+    versions = versions_by_specimen(received)
+    assert len(versions) == CASES
+    assert all(found == sorted(found) for found in versions.values())
+
+
+def _kill_with_one_in_hand(embedded: Embedded, deliverer: "subprocess.Popen[bytes]") -> int:
+    held = f"delivery WHERE state = 'running' AND worker LIKE '%:{deliverer.pid}:%'"
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not embedded.count(held):
+        pass
+    embedded.kill(deliverer)
+    return embedded.count(held)
+
+
+def test_a_ring_wakes_it_and_a_signal_ends_it_in_good_order(
+    embedded: Embedded, receiver: ReceiverProcess
+) -> None:
+    embedded.environment["WBCLAB_SWEEP_SECONDS"] = "60"
+    receiver.start()
+    deliverer = embedded.start("manage.py", "delivery_worker")
+    wait_until(lambda: embedded.count("delivererheartbeat") == 1, 60, "it is ready")
+    embedded.run("-m", "tests.interop.sign_cases", receiver.url, "1", "0")
+    wait_until(
+        lambda: embedded.count("delivery WHERE state = 'delivered'") == 1,
+        20,
+        "the ring woke it, long before the sweep",
+    )
+    deliverer.terminate()
+    assert deliverer.wait(30) == 0
+    assert embedded.count("delivererheartbeat") == 0, "it took its sign of life back"

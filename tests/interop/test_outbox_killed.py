@@ -1,0 +1,206 @@
+"""Receivers and deliverers killed with -9: each signed report arrives, in order, and counts once.
+
+The processes are those of production, started by scripts/service.sh as docker-compose.yml does.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings as django_settings
+from django.db import connection
+
+from specimens.models import Delivery, DeliveryAttempt, Destination
+from tests.counterparts import skip_unless_ci
+from tests.factories import Cast
+from tests.interop.outbox import (
+    ReceiverProcess,
+    amend,
+    environment,
+    first_of_each,
+    make_cells,
+    mllp,
+    reviewed_case,
+    sign,
+    versions_by_specimen,
+    webhook,
+)
+from tests.processes import descendants, die_with_parent, kill_all, wait_until
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.redis,
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.django_db(transaction=True),
+]
+
+CASES, AMENDED = 100, 20
+
+
+class Start:
+    """Starts deliverers of production against the database of this test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "deliverer.log"
+        database = connection.settings_dict
+        address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
+        self._environment = environment(WBCLAB_DATABASE_URL=f"{address}/{database['NAME']}")
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def __call__(self) -> "subprocess.Popen[bytes]":
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                ["scripts/service.sh", "deliverer"],
+                cwd=django_settings.BASE_DIR,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(),
+            )
+        self.running.append(process)
+        return process
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    if connection.vendor != "postgresql" or not django_settings.REDIS_URL:
+        skip_unless_ci("PostgreSQL and Redis do not run (make test starts them)")
+    found = Start(tmp_path)
+    yield found
+    for process in found.running:
+        _kill(process)
+
+
+@pytest.fixture
+def receivers(tmp_path: Path, cast: Cast) -> Iterator[list[ReceiverProcess]]:
+    """A webhook and an HL7 receiver, destinations of the cast's site, neither of them started."""
+    found = [ReceiverProcess(tmp_path, 0.02, "webhook"), ReceiverProcess(tmp_path, 0.02, "mllp")]
+    webhook(cast.site, found[0].url)
+    mllp(cast.site, found[1].host_and_port)
+    yield found
+    for receiver in found:
+        receiver.kill()
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    kill_all([process.pid, *descendants(process.pid)])
+    process.wait()
+
+
+def _sign_all(cast: Cast) -> None:
+    """Sign CASES cases, and the first AMENDED of them a second time."""
+    cells = make_cells()
+    cases = [reviewed_case(cast, cells) for _ in range(CASES)]
+    for case in cases:
+        sign(cast.pathologist, case)
+    for case in cases[:AMENDED]:
+        amend(cast.pathologist, case)
+
+
+def _wait_for(start: Start, delivered: int, seconds: float = 180) -> None:
+    """Wait until so many have arrived; say what the deliverers said where they have not."""
+    try:
+        wait_until(lambda: _delivered() >= delivered, seconds, f"{delivered} have arrived")
+    except TimeoutError as error:
+        states = list(Destination.objects.values())
+        pytest.fail(f"{error}: {_delivered()}. {states}\n{start.log.read_text()[-3000:]}")
+
+
+def _delivered(**of: Any) -> int:
+    return Delivery.objects.filter(state="delivered", **of).count()
+
+
+def _repeats_when_each_arrived_in_order(receiver: ReceiverProcess) -> int:
+    """Count both: what came over the wire, and what a receiver keeps that knows the message ids.
+
+    Returns by how many the first is more.
+    """
+    received = receiver.received()
+    kept = first_of_each(received)
+    assert len(kept) == CASES + AMENDED
+    assert sum(line["type"] == "report.final" for line in kept) == CASES
+    assert sum(line["type"] == "report.corrected" for line in kept) == AMENDED
+    assert len({(line["specimen"], line["version"]) for line in kept}) == CASES + AMENDED
+    versions = versions_by_specimen(kept)
+    assert len(versions) == CASES
+    assert sorted(map(tuple, versions.values())) == [(1,)] * (CASES - AMENDED) + [(1, 2)] * AMENDED
+    # Not even with the repeats does an older version come after a newer one.
+    assert all(found == sorted(found) for found in versions_by_specimen(received).values())
+    kind = "hl7" if receiver.kind == "mllp" else receiver.kind
+    made = Delivery.objects.filter(destination__kind=kind).values_list("message_id", flat=True)
+    assert {line["id"] for line in kept} == set(made)
+    return len(received) - len(kept)
+
+
+def test_receivers_that_were_away_get_each_report_once(
+    cast: Cast, start: Start, receivers: list[ReceiverProcess]
+) -> None:
+    for receiver in receivers:
+        receiver.start()
+    start()
+    for receiver in receivers:
+        receiver.kill()
+    _sign_all(cast)
+    wait_until(
+        lambda: not Destination.objects.filter(pauses__lt=3).exists(), 60, "the outage is noticed"
+    )
+    assert _delivered() == 0
+    pauses = 0
+    for destination in Destination.objects.all():
+        assert destination.unreachable_since is not None
+        assert "refused" in destination.last_error
+        pauses += destination.pauses
+    tried = DeliveryAttempt.objects.count()
+    assert tried <= pauses + 4, "only one delivery at a time asks during an outage"
+    assert not Delivery.objects.filter(state="held").exists(), "an outage holds nothing"
+
+    receivers[0].start()
+    _wait_for(start, CASES + AMENDED)
+    assert _delivered(destination__kind="hl7") == 0, "and does not wait for the other one"
+    receivers[1].start()
+    _wait_for(start, 2 * (CASES + AMENDED))
+    for receiver in receivers:
+        assert _repeats_when_each_arrived_in_order(receiver) == 0
+    assert not Destination.objects.filter(unreachable_since__isnull=False).exists()
+
+
+def test_deliverers_killed_in_between_lose_nothing_and_repeat_only_what_is_told_apart(
+    cast: Cast, start: Start, receivers: list[ReceiverProcess]
+) -> None:
+    _sign_all(cast)
+    first = start()
+    time.sleep(1)  # nobody is there yet: the first one is killed during the outage
+    _kill(first)
+    for receiver in receivers:
+        receiver.start()
+    caught = 0
+    for _ in range(4):
+        before = _delivered()
+        deliverer = start()
+        _wait_for(start, before + 15)
+        caught += _kill_with_some_in_hand(deliverer)
+    assert caught, "no kill hit a deliverer with something in hand: the test proved nothing"
+    assert _delivered() < 2 * (CASES + AMENDED), "all was sent before the last kill"
+    start()
+    _wait_for(start, 2 * (CASES + AMENDED))
+
+    lost = DeliveryAttempt.objects.filter(outcome="lost").count()
+    assert lost >= caught, "what a killed deliverer had in hand is on record"
+    repeats = sum(_repeats_when_each_arrived_in_order(receiver) for receiver in receivers)
+    assert repeats <= lost, "only what a killed deliverer had in hand may come twice"
+    assert repeats, "no kill fell between arrival and receipt: the test proved too little"
+
+
+def _kill_with_some_in_hand(deliverer: "subprocess.Popen[bytes]") -> int:
+    """Kill it while it holds leases; return how many deliveries it had in hand."""
+    pids = [deliverer.pid, *descendants(deliverer.pid)]
+    held = [Delivery.objects.filter(state="running", worker__contains=f":{pid}:") for pid in pids]
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and not any(one.exists() for one in held):
+        pass
+    _kill(deliverer)
+    return sum(one.count() for one in held)
