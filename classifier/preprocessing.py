@@ -7,6 +7,8 @@ exported model; compare with :func:`require_version` when one is loaded.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -43,7 +45,30 @@ def require_version(version: str) -> None:
         )
 
 
+class Shown(NamedTuple):
+    """The square of an image that the model saw, in parts of the image's central square (0..1)."""
+
+    left: float
+    top: float
+    side: float
+
+
+WHOLE = Shown(0.0, 0.0, 1.0)
+
+
+class ModelInput(NamedTuple):
+    """What the model gets of an image: uint8 (128, 128, 3), RGB, and where it was taken from."""
+
+    pixels: NDArray[np.uint8]
+    shown: Shown
+
+
 def prepare(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels of :func:`prepare_input`."""
+    return prepare_input(image).pixels
+
+
+def prepare_input(image: Image.Image) -> ModelInput:
     """Return the model's input for one cell image.
 
     The cell is found and cropped to a scale of its own, the background becomes neutral, the nucleus
@@ -53,12 +78,12 @@ def prepare(image: Image.Image) -> NDArray[np.uint8]:
         image: A decoded and validated RGB image of any size.
 
     Returns:
-        Array (128, 128, 3) of uint8, RGB. The network scales it to -1..1 itself.
+        The pixels (the network scales them to -1..1 itself) and the square they show.
 
     Raises:
         ValueError: If the image is not in mode RGB.
     """
-    return prepare_at(image, INPUT_SIZE)
+    return _prepare(image, INPUT_SIZE, margin=1.0)
 
 
 def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray[np.uint8]:
@@ -66,6 +91,10 @@ def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray
 
     What lies outside the image is filled by repeating its border.
     """
+    return _prepare(image, size, margin).pixels
+
+
+def _prepare(image: Image.Image, size: int, margin: float) -> ModelInput:
     if image.mode != "RGB":
         raise ValueError(f"image must be in mode RGB, received mode {image.mode!r}")
     left, top, side = central_square(image)
@@ -77,7 +106,8 @@ def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray
     background = background_colour(frame)
     cell = locate_cell(frame, background)
     table = _colour_table(background, cell.nucleus)
-    return np.asarray(_resize_crop(image, cell, size, margin).point(table.reshape(-1).tolist()))
+    crop = _resize_crop(image, cell, size, margin).point(table.reshape(-1).tolist())
+    return ModelInput(np.asarray(crop), Shown(cell.left, cell.top, cell.side))
 
 
 def central_square(image: Image.Image) -> tuple[int, int, int]:

@@ -25,7 +25,7 @@ from PIL import (
 from classifier.imaging.intake import check_size, inspect
 from classifier.imaging.refusal import MAX_BYTES, ImageRefused
 from classifier.imaging.source import Source, damaged, unsupported_mode
-from classifier.preprocessing import prepare
+from classifier.preprocessing import WHOLE, Shown, prepare_input
 
 # Named here, these are the only plugins loaded: Pillow would import all fifty for the first TIFF.
 _PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin)
@@ -64,6 +64,7 @@ class PreparedImage:
         pixels: uint8 (128, 128, 3), RGB.
         width: pixels of the decoded image, upright.
         height: pixels of the decoded image, upright.
+        shown: the square of the image that `pixels` shows.
         thumbnail_error: why the thumbnail is missing. A full disk is not the fault of the image,
             which can be classified all the same.
     """
@@ -71,6 +72,7 @@ class PreparedImage:
     pixels: npt.NDArray[np.uint8]
     width: int
     height: int
+    shown: Shown = WHOLE
     thumbnail_error: str = ""
 
 
@@ -92,7 +94,8 @@ def prepare_file(
             _write_thumbnail(image, thumbnail_path)
         except OSError as error:
             thumbnail_error = str(error)
-    return PreparedImage(prepare(image), *image.size, thumbnail_error)
+    pixels, shown = prepare_input(image)
+    return PreparedImage(pixels, *image.size, shown, thumbnail_error)
 
 
 def decode(path: Path) -> Image.Image:

@@ -13,7 +13,7 @@ import numpy as np
 
 from classifier.imaging.decode import PreparedImage
 from classifier.imaging.refusal import ImageRefused, RefusalCode
-from classifier.preprocessing import INPUT_SIZE
+from classifier.preprocessing import INPUT_SIZE, Shown
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME = 128 * 1024
@@ -21,7 +21,7 @@ MAX_FRAME = 128 * 1024
 READY = b"R"
 _PREPARED = b"P"
 _REFUSED = b"X"
-_SIZE = struct.Struct(">II")
+_SIZE = struct.Struct(">II3f")  # width, height, and the square shown
 _PIXEL_SHAPE = (INPUT_SIZE, INPUT_SIZE, 3)
 _PIXEL_BYTES = INPUT_SIZE * INPUT_SIZE * 3
 
@@ -53,7 +53,7 @@ def encode_answer(answer: PreparedImage | ImageRefused) -> bytes:
     return b"".join(
         (
             _PREPARED,
-            _SIZE.pack(answer.width, answer.height),
+            _SIZE.pack(answer.width, answer.height, *answer.shown),
             answer.pixels.tobytes(),
             answer.thumbnail_error[:500].encode("utf-8", "replace"),
         )
@@ -68,10 +68,10 @@ def decode_answer(body: bytes) -> PreparedImage | ImageRefused:
     """
     kind, rest = body[:1], body[1:]
     if kind == _PREPARED and len(rest) >= _SIZE.size + _PIXEL_BYTES:
-        width, height = _SIZE.unpack_from(rest)
+        width, height, *shown = _SIZE.unpack_from(rest)
         pixels = np.frombuffer(rest, np.uint8, _PIXEL_BYTES, _SIZE.size).reshape(_PIXEL_SHAPE)
         note = rest[_SIZE.size + _PIXEL_BYTES :].decode("utf-8", "replace")
-        return PreparedImage(pixels, width, height, note)
+        return PreparedImage(pixels, width, height, Shown(*shown), note)
     if kind == _REFUSED:
         return _decode_refusal(rest)
     raise ProtocolError(f"A decoder sent {len(body)} bytes of an unknown kind")

@@ -17,6 +17,11 @@ def image_path(instance: "CellImage", filename: str) -> str:
     return f"cells/{timezone.now():%Y/%m/%d}/{uuid.uuid4().hex}.{suffix}"
 
 
+def whole_image() -> list[float]:
+    """What a model saw that looked at the whole central square of the image."""
+    return [0.0, 0.0, 1.0]
+
+
 class CellImage(models.Model):
     """One picture of one cell, kept exactly as it was received.
 
@@ -100,6 +105,10 @@ class Prediction(models.Model):
     ood_score = models.FloatField()
     embedding = models.BinaryField(help_text="256 values, float16, little endian.")
     explanation = models.BinaryField(help_text="16 x 16 values, uint8, row by row.")
+    shown = models.JSONField(
+        default=whole_image,
+        help_text="Left, top and side of what the model saw, in parts of the central square.",
+    )
     engine = models.CharField(max_length=20)
     milliseconds = models.FloatField(help_text="The image's share of its batch in the engine.")
     created_at = models.DateTimeField(default=timezone.now)

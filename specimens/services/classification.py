@@ -140,6 +140,7 @@ class ClassificationWorker:
             ood_score=result.ood_score,
             embedding=result.embedding.astype("<f2").tobytes(),
             explanation=result.explanation.tobytes(),
+            shown=[round(part, 5) for part in image.shown],
             engine=self.engine.name,
             milliseconds=milliseconds,
         )

@@ -1,6 +1,7 @@
 """The pictures: the original, its thumbnail, and the explanation as a layer of its own."""
 
 import io
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -52,7 +53,7 @@ def cell_thumbnail(request: HttpRequest, user: User, pk: int) -> HttpResponse:
 @require_GET
 @for_people
 def cell_explanation(request: HttpRequest, user: User, pk: int) -> HttpResponse:
-    """The explanation map as a transparent layer over the square the model saw."""
+    """The explanation map as a transparent layer over the central square of the picture."""
     image = cell_or_404(user, pk)
     prediction = newest_prediction(image)
     if prediction is None:
@@ -60,13 +61,20 @@ def cell_explanation(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     tag = f'"explanation-{prediction.pk}"'
     if request.headers.get("If-None-Match") == tag:
         return HttpResponseNotModified(headers={"ETag": tag, "Cache-Control": _ASK})
-    return _answer(explanation_layer(bytes(prediction.explanation)), "image/png", tag, _ASK)
+    layer = explanation_layer(bytes(prediction.explanation), prediction.shown)
+    return _answer(layer, "image/png", tag, _ASK)
 
 
-def explanation_layer(values: bytes) -> bytes:
-    """Draw 16 x 16 values (0..255) as a PNG, bilinear: lighter and more opaque where stronger."""
-    grid = Image.frombytes("L", (16, 16), values)
-    smooth = np.asarray(grid.resize((_LAYER_SIDE, _LAYER_SIDE), Image.Resampling.BILINEAR))
+def explanation_layer(values: bytes, shown: Sequence[float]) -> bytes:
+    """Draw 16 x 16 values (0..255) as a PNG, bilinear: lighter and more opaque where stronger.
+
+    `shown` is the square the model saw (Prediction.shown); around it the layer is empty.
+    """
+    left, top, side = (round(part * _LAYER_SIDE) for part in shown)
+    grid = Image.frombytes("L", (16, 16), values).resize((side, side), Image.Resampling.BILINEAR)
+    placed = Image.new("L", (_LAYER_SIDE, _LAYER_SIDE))
+    placed.paste(grid, (left, top))
+    smooth = np.asarray(placed)
     level = smooth.astype(np.float32) / 255
     layer = np.empty((*level.shape, 4), dtype=np.uint8)
     # From teal over green to yellow: no blood stain has these hues, and lightness rises with them.

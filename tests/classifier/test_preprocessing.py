@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from classifier.classes import (
     ALL_CLASSES,
@@ -14,9 +14,11 @@ from classifier.classes import (
 from classifier.preprocessing import (
     BACKGROUND_LEVEL,
     INPUT_SIZE,
+    NUCLEUS_DENSITY,
     PREPROCESSING_VERSION,
     PreprocessingMismatchError,
     prepare,
+    prepare_input,
     require_version,
 )
 
@@ -88,3 +90,27 @@ def test_classes() -> None:
         assert len(set(values)) == len(values), attribute
     assert all(cell.is_wbc and cell.predicted for cell in PREDICTED_CLASSES)
     assert not UNIDENTIFIED.is_wbc
+
+
+@pytest.mark.parametrize("size", [(360, 360), (400, 300), (300, 500)])
+def test_what_is_shown_is_where_the_cell_lies(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (235, 230, 220))
+    width, height = size
+    side = min(size)
+    x, y = width // 2 + side // 10, height // 2 - side // 10
+    radius = side // 8
+    ImageDraw.Draw(image).ellipse((x - radius, y - radius, x + radius, y + radius), (90, 40, 130))
+    left, top, part = prepare_input(image).shown
+    centre = (width - side) / 2 + (left + part / 2) * side
+    middle = (height - side) / 2 + (top + part / 2) * side
+    assert abs(centre - x) < 0.02 * side
+    assert abs(middle - y) < 0.02 * side
+
+
+@pytest.mark.parametrize("strength", [0.5, 1.0, 1.4])
+def test_a_pale_and_a_deep_stain_look_alike(strength: float) -> None:
+    density = -np.log(np.asarray(_smear((235, 235, 235)), float) / 235.0)
+    stained = Image.fromarray(np.rint(235.0 * np.exp(-strength * density)).astype(np.uint8))
+    nucleus = prepare(stained)[64, 64].astype(float)
+    expected = 235.0 * np.exp(-NUCLEUS_DENSITY)
+    assert np.abs(nucleus[:2] - expected).max() < 4.0

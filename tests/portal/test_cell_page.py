@@ -190,10 +190,22 @@ def test_the_map_lies_on_the_square_the_model_saw(
     assert 'class="overlay" x="50" y="0" width="300" height="300"' in content
 
 
+def _layer(values: np.ndarray, shown: tuple[float, float, float]) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(explanation_layer(values.tobytes(), shown))))
+
+
+def test_the_layer_lies_where_the_model_looked() -> None:
+    layer = _layer(np.full((16, 16), 255, np.uint8), (0.25, 0.5, 0.375))
+    opaque = layer[..., 3] > 0
+    rows, columns = np.flatnonzero(opaque.any(axis=1)), np.flatnonzero(opaque.any(axis=0))
+    assert (rows[0], rows[-1]) == (128, 223)
+    assert (columns[0], columns[-1]) == (64, 159)
+
+
 def test_the_layer_is_opaque_where_the_evidence_is() -> None:
     values = np.zeros((16, 16), np.uint8)
     values[4, 12] = 255
-    layer = np.asarray(Image.open(io.BytesIO(explanation_layer(values.tobytes()))))
+    layer = _layer(values, (0.0, 0.0, 1.0))
     row, column = np.unravel_index(layer[..., 3].argmax(), (256, 256))
     assert (int(row) // 16, int(column) // 16) == (4, 12)
     assert layer[200, 20, 3] == 0
