@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-DEFAULT_CONFIGURATION = Path(__file__).parent / "configs" / "dmfnet_v1.toml"
+DEFAULT_CONFIGURATION = Path(__file__).parent / "configs" / "dmfnet_v2.toml"
 
 
 class ConfigurationError(Exception):

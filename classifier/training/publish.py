@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from keras import Model
 
 from classifier.classes import CELL_CLASSES
 from classifier.evaluation.metrics import describe, softmax
@@ -15,12 +19,12 @@ from classifier.nn.dmfnet import load_dmfnet
 from classifier.preprocessing import INPUT_SIZE
 from classifier.training.calibrate import Decision, fit_decision
 from classifier.training.checkpoints import CURVES_FILE
-from classifier.training.data import load_images
+from classifier.training.data import join_images, load_images
 from classifier.training.export import export_saved_model
 from classifier.training.release import ReleaseNotes, write_release
 
 TRAINING_SET = "pbc/train"
-DEFAULT_NOTES = Path(__file__).parent / "configs" / "dmfnet_v1_notes.toml"
+DEFAULT_NOTES = Path(__file__).parent / "configs" / "dmfnet_v2_notes.toml"
 _PARITY_IMAGES = 64
 
 
@@ -29,7 +33,7 @@ class NotesError(Exception):
 
 
 def publish(
-    weights: Path,
+    weights: Sequence[Path],
     output: Path,
     data: Path,
     *,
@@ -39,10 +43,11 @@ def publish(
     """Calibrate a trained network and write its model folder.
 
     The temperature and both thresholds come from pbc/val, the class means and the covariance from
-    pbc/train. The learning curves beside the weights are copied.
+    the training sets that the notes name. The learning curves beside the weights are copied.
 
     Args:
-        weights: File that the training wrote.
+        weights: Files that trainings wrote. Of several, related trainings their mean is taken
+            (Wortsman et al. 2022, Model soups, arXiv:2203.05482).
         output: Model folder to write.
         data: Folder of the labelled images.
         notes_file: TOML file with the fields of :class:`ReleaseNotes` except ``metrics`` and
@@ -56,8 +61,9 @@ def publish(
         ExportError: If the exported network differs from the trained one.
     """
     notes = _read_notes(notes_file or DEFAULT_NOTES)
-    model = load_dmfnet(weights)
-    training = load_images(data / TRAINING_SET, INPUT_SIZE)
+    model = _mean_of(weights)
+    sets = notes["training"].get("sets", [TRAINING_SET])
+    training = join_images(load_images(data / folder, INPUT_SIZE) for folder in sets)
     validation = load_images(data / REFERENCE_SET, INPUT_SIZE)
     known = model.predict(training.images, batch_size=64, verbose=0)
     outputs = model.predict(validation.images, batch_size=64, verbose=0)
@@ -69,11 +75,19 @@ def publish(
     notes["metrics"] = {REFERENCE_SET: _headline(outputs["logits"], validation.labels, decision)}
     step = max(1, len(validation) // _PARITY_IMAGES)
     write_release(output, model, decision, ReleaseNotes(**notes), validation.images[::step])
-    curves = weights.parent / CURVES_FILE
+    curves = weights[-1].parent / CURVES_FILE
     if curves.is_file():
         shutil.copyfile(curves, output / CURVES_FILE)
     if saved_model:
         export_saved_model(model, saved_model)
+
+
+def _mean_of(files: Sequence[Path]) -> Model:
+    """Load DM-FNet with the mean of the weights in the files."""
+    model = load_dmfnet(files[0])
+    each = [model.get_weights(), *(load_dmfnet(file).get_weights() for file in files[1:])]
+    model.set_weights([np.mean(values, axis=0) for values in zip(*each, strict=True)])
+    return model
 
 
 def _headline(logits: Any, labels: Any, decision: Decision) -> dict[str, Any]:

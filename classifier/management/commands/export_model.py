@@ -13,7 +13,12 @@ class Command(BaseCommand):
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("weights", type=Path, help="weights that train_model wrote (.h5)")
+        parser.add_argument(
+            "weights",
+            type=Path,
+            nargs="+",
+            help="weights that train_model wrote (.h5); of several, their mean is exported",
+        )
         parser.add_argument("--output", type=Path, required=True, help="model folder to write")
         parser.add_argument("--notes", type=Path, help="TOML file with what the metadata says")
         parser.add_argument("--data", type=Path, help="folder of the images; default: WBCLAB_DATA")
