@@ -58,7 +58,7 @@ class ExportResult:
 
 
 def exported_files(
-    plan: ExportPlan, result: ExportResult, note: Callable[[], None] = lambda: None
+    plan: ExportPlan, result: ExportResult, note: Callable[[], object] = lambda: None
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each file: the instances, then the tables.
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from highdicom import sr
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from specimens.dicom import written_values as written
@@ -88,7 +89,7 @@ def _property(name: Any, value: str | float, unit: sr.CodedConcept) -> sr.NumCon
     return item
 
 
-def _write_exactly(item: sr.NumContentItem, value: str | float) -> None:
+def _write_exactly(item: Dataset, value: str | float) -> None:
     measured = item.MeasuredValueSequence[0]
     measured.NumericValue = str(value)
     del measured.FloatingPointValue  # the decimal text is the value; a binary one would differ

@@ -92,7 +92,9 @@ class PermanentFailure(DeliveryFailure):
 class Channel(Protocol):
     """One kind of destination. Without state: used from several threads at a time."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """Its key in MODULES."""
 
     def problems(self, address: str, settings: dict[str, Any]) -> dict[str, str]:
         """Return what is wrong with a configuration, by field: "address" or a settings key."""

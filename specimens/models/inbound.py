@@ -101,9 +101,7 @@ class OrderedTest(models.Model):
     system = models.CharField(
         max_length=40, blank=True, help_text="OBR-4.3: LN, L, 99LAB; empty: any."
     )
-    meaning = models.CharField(
-        max_length=15, choices=Meaning.choices, default=Meaning.DIFFERENTIAL
-    )
+    meaning = models.CharField(max_length=15, choices=Meaning.choices, default=Meaning.DIFFERENTIAL)
 
     class Meta:
         ordering = ["site", "code"]

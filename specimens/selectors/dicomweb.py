@@ -78,9 +78,9 @@ def search(
     page = list(groups[query.offset : query.offset + query.limit + 1])
     more, page = len(page) > query.limit, page[: query.limit]
     rows = DicomInstance.objects.in_bulk([group["first"] for group in page])
-    extra = _extra(query, user, wado_root, [rows[group["first"]] for group in page])
+    derived = _derived(query, user, wado_root, [rows[group["first"]] for group in page])
     results = [
-        json_row(query, values_of(rows[group["first"]]), extra(rows[group["first"]], group))
+        json_row(query, values_of(rows[group["first"]]), derived(rows[group["first"]], group))
         for group in page
     ]
     return results, more, [rows[group["first"]] for group in page]
@@ -116,7 +116,7 @@ def _matched(
     return found.filter(**{f"{name}__iexact" if attribute.vr == "PN" else name: wanted})
 
 
-def _extra(
+def _derived(
     query: Query, user: User, wado_root: str, rows: list[DicomInstance]
 ) -> Callable[[DicomInstance, dict[str, Any]], dict[str, Any]]:
     """Return what makes the attributes that are counted or built: addresses, numbers of objects."""
@@ -134,7 +134,7 @@ def _extra(
             if modality:
                 modalities[study].append(modality)
 
-    def extra(row: DicomInstance, group: dict[str, Any]) -> dict[str, Any]:
+    def derived(row: DicomInstance, group: dict[str, Any]) -> dict[str, Any]:
         study_url = f"{wado_root}/studies/{row.study_instance_uid}"
         series_url = f"{study_url}/series/{row.series_instance_uid}"
         online = {"00080056": json_value("CS", "ONLINE")}
@@ -153,4 +153,4 @@ def _extra(
             "00083002": json_value("UI", row.transfer_syntax_uid),
         }
 
-    return extra
+    return derived

@@ -4,8 +4,9 @@ import io
 import json
 import os
 import secrets
+from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
@@ -70,7 +71,8 @@ def _create_accounts(site: Site, url: str) -> dict[str, Any]:
     system.save()
     system.sites.add(site)
     AuthToken.objects.filter(user=system).delete()
-    token, _ = create_token(actor=None, user=system, lifetime=settings.REST_KNOX["TOKEN_TTL"])
+    lifetime = cast("timedelta", settings.REST_KNOX["TOKEN_TTL"])
+    token, _ = create_token(actor=None, user=system, lifetime=lifetime)
     return {"url": url, "token": token, "accounts": accounts}
 
 

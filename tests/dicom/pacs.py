@@ -226,12 +226,14 @@ def stored_raw(port: int, content: bytes, syntax: str = ExplicitVRLittleEndian) 
     request.AffectedSOPClassUID = VL_PHOTOGRAPHIC
     request.AffectedSOPInstanceUID = generate_uid()
     request.DataSet = io.BytesIO(content)
-    association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
+    context = association.accepted_contexts[0].context_id
+    assert context is not None
+    association.dimse.send_msg(request, context)
     _, answer = association.dimse.get_msg(block=True)
     association._reactor_checkpoint.set()
     if association.is_established:
         association.release()
-    assert answer is not None, "no answer"
+    assert answer is not None and answer.Status is not None, "no answer"
     return int(answer.Status)
 
 

@@ -187,7 +187,10 @@ def _associated(listener: Listener) -> socket.socket:
     entity.add_requested_context(VL_PHOTOGRAPHIC)
     association = entity.associate("127.0.0.1", listener.port, ae_title=OURS)
     assert association.is_established
-    raw = association.dul.socket.socket
+    transport = association.dul.socket
+    assert transport is not None
+    raw = transport.socket
+    assert raw is not None
     duplicate = socket.socket(fileno=os.dup(raw.fileno()))
     association._kill = True
     association.dul.kill_dul()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from django.test import Client
+from pydicom.uid import UID
 
 from specimens.dicom.multipart import (
     MultipartError,
@@ -185,7 +186,7 @@ def test_again_changes_nothing(specimen: Specimen, token: str, tmp_path: Path) -
 def test_some_and_none(specimen: Specimen, token: str, tmp_path: Path) -> None:
     good = study_of(tmp_path, "A1", 1)[0].read_bytes()
     bad = instance(AccessionNumber="A1")
-    bad.SOPClassUID = bad.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    bad.SOPClassUID = bad.file_meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.77.1.6")
     whole_slide = saved(bad, tmp_path / "wsi.dcm").read_bytes()
     some = post(token, [whole_slide, good, b"no DICOM at all"])
     assert some.status_code == 202

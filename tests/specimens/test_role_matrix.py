@@ -47,7 +47,7 @@ OLD: Final = datetime(2020, 1, 1, tzinfo=UTC)  # a worker that is not heard of a
 EVERYBODY: Final = (200,) * 6
 _SERIES: Final = "dicom-web/studies/<str:study>/series/<str:series>"
 # Pages: to the login without an account; an account of a system has none; 404 for the outsider.
-ROWS: Final[dict[tuple[str, str], tuple[int, ...]]] = {
+ROWS: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", ""): (302, 200, 200, 200, 403, 200),
     ("GET", "search"): (302, 302, 302, 302, 403, 302),
     ("GET", "specimens/"): (302, 200, 200, 200, 403, 200),

@@ -47,8 +47,9 @@ CURRENT: Final[dict[str, Any]] = {
     "scopes": ["read", "write"],
     "expires_at": "2027-11-23T08:00:00Z",
 }
+_SHOWN_ONCE: Final = "0123abcd…"
 NEW: Final[dict[str, Any]] = {
-    "token": "0123abcd…",
+    "token": _SHOWN_ONCE,
     "expires_at": "2027-11-23T08:00:00Z",
     "old_expires_at": "2026-11-23T08:05:00Z",
 }
