@@ -120,16 +120,16 @@ def test_hotkeys_are_kept_and_checked(cast: Cast, client: Client) -> None:
 def test_the_same_decisions_by_rest(client: Client, cast: Cast, case: Specimen) -> None:
     first = ids(case)[0]
     body = {"decisions": [{"cell": first, "label": "blast", "revision": 0}]}
-    answer = post(client, "api_reviews", case, body)
+    answer = post(client, "v1_specimen_reviews", case, body)
     assert answer.status_code == 200
     (cell,) = answer.json()["cells"]
     assert cell == {"cell": first, "label": "blast", "revision": 1, "reviewer": "technician"}
-    stale = post(client, "api_reviews", case, body)
+    stale = post(client, "v1_specimen_reviews", case, body)
     assert (stale.status_code, stale.json()["code"]) == (409, "stale")
     assert stale.json()["cells"] == [cell]
-    assert post(client, "api_reviews", case, {"decisions": []}).status_code == 400
+    assert post(client, "v1_specimen_reviews", case, {"decisions": []}).status_code == 400
     Specimen.objects.filter(pk=case.pk).update(state=Specimen.State.SIGNED_OUT)
-    assert post(client, "api_reviews", case, body).json()["code"] == "conflict"
+    assert post(client, "v1_specimen_reviews", case, body).json()["code"] == "not_in_this_state"
 
 
 @pytest.mark.parametrize("name", ["review", "review_queue", "second_read"])

@@ -18,9 +18,9 @@ pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
 As = Callable[[User], Client]
 
-# Session, account, sites with heartbeat and held messages, failed images, destinations, count,
-# rows, progress, expected orders.
-QUERIES = 11
+# Session, account, sites with heartbeat and held messages, failed images, objects without a
+# specimen, destinations, count, rows, progress, expected orders.
+QUERIES = 12
 
 
 def _numbers(content: str) -> list[str]:
@@ -142,7 +142,7 @@ def test_a_refresh_is_the_table_alone(
 ) -> None:
     cast.specimen()
     client = as_person(cast.technician)
-    with django_assert_num_queries(QUERIES - 6):
+    with django_assert_num_queries(QUERIES - 7):
         content = client.get(reverse("worklist"), headers={"HX-Request": "true"}).content.decode()
     assert "<html" not in content
     assert len(_numbers(content)) == 1
