@@ -79,7 +79,7 @@ def test_every_environment_name_is_documented_and_every_documented_one_is_read()
         name
         for line in table.splitlines()
         if line.startswith("| `WBCLAB_")
-        for name in re.findall(r"`(WBCLAB_[A-Z_]+)`", line.split("|")[1])
+        for name in re.findall(r"`(WBCLAB_[A-Z0-9_]+)`", line.split("|")[1])
     }
     sources = [
         path
@@ -89,8 +89,14 @@ def test_every_environment_name_is_documented_and_every_documented_one_is_read()
         or path.is_relative_to(ROOT / "classifier")
         or path.is_relative_to(ROOT / "specimens")
     ]
-    read = set(re.findall(r"WBCLAB_[A-Z_]+", "\n".join(map(_text_of, sources))))
-    assert documented == read | {"WBCLAB_DATA"}
+    read = set(re.findall(r"WBCLAB_[A-Z0-9_]+", "\n".join(map(_text_of, sources))))
+    # "WBCLAB_HL7_*" in a text stands for the names that begin so.
+    groups = {
+        name
+        for name in read - documented
+        if name.endswith("_") and any(one.startswith(name) for one in documented)
+    }
+    assert documented == (read - groups) | {"WBCLAB_DATA"}
 
 
 def _text_of(path: Path) -> str:
