@@ -75,12 +75,12 @@ def _nucleus(darkness: Floats, prior: Floats) -> Floats:
     """Weigh each pixel with 0..1 by how surely it belongs to a nucleus."""
     cells = darkness > otsu_threshold(darkness.ravel(), prior.ravel())
     if np.count_nonzero(cells) < _BINS // 3:
-        return darkness - darkness.min() + 1e-3
+        return np.asarray(darkness - darkness.min() + 1e-3)
     threshold = otsu_threshold(darkness[cells], prior[cells])
     if darkness.max() - threshold < 1e-3:
-        return cells.astype(np.float32)
+        return np.asarray(cells, np.float32)
     slope = 0.15 * float(darkness.max() - threshold)
-    return np.clip((darkness - threshold) / slope, 0.0, 1.0)
+    return np.asarray(np.clip((darkness - threshold) / slope, 0.0, 1.0))
 
 
 def _mean_shift(

@@ -123,7 +123,7 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     green = pixels[:, 1]
     rank = int(BACKGROUND_PERCENTILE / 100.0 * (green.size - 1))
     limit = np.partition(green, rank)[rank]
-    return np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0)
+    return np.asarray(np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0))
 
 
 def _colour_table(background: Floats, nucleus: Floats) -> NDArray[np.uint8]:
@@ -137,7 +137,7 @@ def _colour_table(background: Floats, nucleus: Floats) -> NDArray[np.uint8]:
     depth = np.ones(3)
     depth[:2] = np.clip(NUCLEUS_DENSITY / np.maximum(nucleus[:2], 0.05), *DENSITY_LIMITS)
     values = BACKGROUND_LEVEL * light ** depth[:, None]
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _resize_crop(image: Image.Image, cell: FoundCell, size: int, margin: float) -> Image.Image:
