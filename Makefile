@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-sqlite bench bench-large bench-dicom api-fuzz lint format lock clean
+.PHONY: help run test test-postgres test-sqlite bench bench-large bench-dicom api-fuzz fuzz lint format lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -65,6 +65,12 @@ api-fuzz: ## Send thousands of requests drawn from the OpenAPI document, as each
 	scripts/install_debian_packages.sh
 	WBCLAB_FUZZ_REQUESTS=$(FUZZ_REQUESTS) $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
 		tests/api/test_schemathesis.py -rP $(PYTEST_ARGS)
+
+FUZZ_CASES ?= 20000
+fuzz: ## Send damaged DICOM files to the reader, a share of them over the network (FUZZ_CASES)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(PYTHON) -m tests.dicom.fuzzing --cases $(FUZZ_CASES)
 
 bench-dicom: ## Send 1,000 instances over 4 associations, twice, and with the listener killed (some minutes)
 	@scripts/install_requirements.sh test
