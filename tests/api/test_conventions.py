@@ -246,10 +246,10 @@ class TestRepeats:
         assert api.post("/api/v1/orders", ORDER, **_key("a")).status_code == 201
 
 
+# SQLite has one writer; its processes wait for each other.
+@pytest.mark.postgres
 @pytest.mark.django_db(transaction=True)
 def test_of_two_at_once_one_is_done() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has one writer; its processes wait for each other")
     token = token_of(make_cast().integration)
     start, found = threading.Barrier(8), []
 
