@@ -115,7 +115,15 @@ def test_malformed_bodies_are_refused(body: bytes) -> None:
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("bad", ["", "boundary=", 'boundary="' + "x" * 80 + '"', "boundary=a\x01"])
+def test_the_boundary_of_orthanc_is_taken() -> None:
+    """Two UUIDs, three characters longer than RFC 2046 allows."""
+    boundary = "-".join(["94953f23-56c9-4ff0-af13-681e4ad3ff72"] * 2)
+    content_type = f'multipart/related; type="{DICOM}"; boundary={boundary}'
+    assert boundary_of(content_type) == boundary.encode()
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("bad", ["", "boundary=", 'boundary="' + "x" * 74 + '"', "boundary=a\x01"])
 def test_boundaries_that_are_none(bad: str) -> None:
     with pytest.raises(MultipartError):
         boundary_of(f"multipart/related; {bad}")
