@@ -252,6 +252,8 @@ def split(content: bytes) -> tuple[bytes, str]:
             meta = _read_meta(content)
     except Exception:
         return content[132:], ExplicitVRLittleEndian
+    if "FileMetaInformationGroupLength" not in meta:  # pydicom read none and did not mind
+        return content[132:], ExplicitVRLittleEndian
     start = 144 + meta.FileMetaInformationGroupLength
     known = str(meta.TransferSyntaxUID) in TRANSFER_SYNTAXES
     return content[start:], meta.TransferSyntaxUID if known else ExplicitVRLittleEndian
