@@ -25,6 +25,8 @@ have() {
         # Debian keeps the server's binaries off the PATH.
         postgres) compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null ;;
         chromium) command -v chromium-browser google-chrome >/dev/null 2>&1 ;;
+        # A plug-in, not a program.
+        orthanc-dicomweb) [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] ;;
         *) return 1 ;;
     esac
 }
