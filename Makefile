@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-sqlite bench bench-large bench-dicom api-fuzz fuzz lint format lock clean
+.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz lint format lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -23,24 +23,40 @@ run: ## Start the platform with demo data at http://127.0.0.1:8000 (WBCLAB_PORT,
 	@scripts/install_requirements.sh serve
 	WBCLAB_DEMO=$${WBCLAB_DEMO-1} exec $(PYTHON) manage.py serve
 
-test: ## Lint, then the whole suite on PostgreSQL and Redis, then its core on SQLite
+test: ## Lint, then the whole suite on PostgreSQL and Redis, and beside it its core on SQLite
 	@scripts/install_requirements.sh test
 	scripts/install_debian_packages.sh
 	rm -rf $(RESULTS)
 	$(MAKE) lint
 	mkdir -p $(RESULTS)
 	status=0
-	# Beside each other: each of the two keeps little more than one core busy.
+	# Beside each other: each of them keeps little more than one core busy.
 	$(MAKE) test-sqlite >$(RESULTS)/sqlite.log 2>&1 & sqlite=$$!
-	$(MAKE) test-postgres || status=$$?
+	$(MAKE) test-exchange >$(RESULTS)/exchange.log 2>&1 & exchange=$$!
+	$(MAKE) test-laboratory || status=$$?
+	wait $$exchange || status=$$?
+	cat $(RESULTS)/exchange.log
 	wait $$sqlite || status=$$?
 	cat $(RESULTS)/sqlite.log
+	$(PYTHON) -m coverage combine --quiet $(RESULTS) || status=$$?
+	$(PYTHON) -m coverage html --quiet --directory=$(RESULTS)/coverage || status=$$?
 	$(PYTHON) -m tests.summary $(RESULTS) || status=$$?
 	exit $$status
 
-test-postgres: ## The whole suite, against throw-away PostgreSQL and Redis servers
-	@$(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest --cov --cov-report=html:$(RESULTS)/coverage \
-		--junit-xml=$(RESULTS)/postgres.xml $(PYTEST_ARGS)
+# The suite on PostgreSQL and Redis in two parts, each against servers of its own.
+EXCHANGE := tests/dicom tests/interop
+
+test-postgres: test-laboratory test-exchange ## The whole suite, against throw-away PostgreSQL and Redis servers
+
+test-laboratory:
+	@mkdir -p $(RESULTS)
+	COVERAGE_FILE=$(RESULTS)/.coverage.laboratory $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
+		$(EXCHANGE:%=--ignore=%) --cov --cov-report= --junit-xml=$(RESULTS)/laboratory.xml $(PYTEST_ARGS)
+
+test-exchange:
+	@mkdir -p $(RESULTS)
+	COVERAGE_FILE=$(RESULTS)/.coverage.exchange $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
+		$(EXCHANGE) --cov --cov-report= --junit-xml=$(RESULTS)/exchange.xml $(PYTEST_ARGS)
 
 test-sqlite: ## The core of the suite, in the embedded mode
 	@WBCLAB_HOME=$$(mktemp -d)
