@@ -89,7 +89,11 @@ def test_reports_through_an_outage_and_killed_deliverers(
     assert signing.wait(200) == 0, (embedded.home / "processes.log").read_text()[-2000:]
     assert embedded.count("delivery") == ALL
     assert embedded.count("delivery WHERE state = 'delivered'") == 0
-    assert embedded.count("destination WHERE unreachable_since IS NOT NULL") == 1
+    wait_until(
+        lambda: embedded.count("destination WHERE unreachable_since IS NOT NULL") == 1,
+        60,
+        "it noticed that nobody answers",
+    )
     assert embedded.count("delivery WHERE state = 'held'") == 0
 
     receiver.start()
