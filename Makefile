@@ -38,32 +38,35 @@ test: ## Lint, then the whole suite on PostgreSQL and Redis, and beside it its c
 	cat $(RESULTS)/exchange.log
 	wait $$sqlite || status=$$?
 	cat $(RESULTS)/sqlite.log
-	$(PYTHON) -m coverage combine --quiet $(RESULTS) || status=$$?
-	$(PYTHON) -m coverage html --quiet --directory=$(RESULTS)/coverage || status=$$?
 	$(PYTHON) -m tests.summary $(RESULTS) || status=$$?
 	exit $$status
 
 # The suite on PostgreSQL and Redis in two parts, each against servers of its own.
 EXCHANGE := tests/dicom tests/interop
+ON_POSTGRES = $(PYTHON) -m tests.counterparts -- $(COVERAGE) -m pytest -m "not embedded"
+COVERAGE = $(PYTHON)
 
 test-postgres: test-laboratory test-exchange ## The whole suite, against throw-away PostgreSQL and Redis servers
 
 test-laboratory:
-	@mkdir -p $(RESULTS)
-	COVERAGE_FILE=$(RESULTS)/.coverage.laboratory $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
-		$(EXCHANGE:%=--ignore=%) --cov --cov-report= --junit-xml=$(RESULTS)/laboratory.xml $(PYTEST_ARGS)
+	@$(ON_POSTGRES) $(EXCHANGE:%=--ignore=%) --junit-xml=$(RESULTS)/laboratory.xml $(PYTEST_ARGS)
 
 test-exchange:
-	@mkdir -p $(RESULTS)
-	COVERAGE_FILE=$(RESULTS)/.coverage.exchange $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest \
-		$(EXCHANGE) --cov --cov-report= --junit-xml=$(RESULTS)/exchange.xml $(PYTEST_ARGS)
+	@$(ON_POSTGRES) $(EXCHANGE) --junit-xml=$(RESULTS)/exchange.xml $(PYTEST_ARGS)
 
 test-sqlite: ## The core of the suite, in the embedded mode
 	@WBCLAB_HOME=$$(mktemp -d)
 	export WBCLAB_HOME
 	trap 'rm -rf "$$WBCLAB_HOME"' EXIT
 	unset WBCLAB_DATABASE_URL WBCLAB_REDIS_URL
-	$(PYTHON) -m pytest -m "core and not redis and not postgres" --junit-xml=$(RESULTS)/sqlite.xml $(PYTEST_ARGS)
+	$(PYTHON) -m pytest -m "(core or embedded) and not redis and not postgres" \
+		--junit-xml=$(RESULTS)/sqlite.xml $(PYTEST_ARGS)
+
+coverage: ## The suite on PostgreSQL once more, measuring which lines and branches it runs (HTML below build/)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(MAKE) test-postgres COVERAGE="$(PYTHON) -m coverage run --append"
+	$(PYTHON) -m coverage html --directory=$(RESULTS)/coverage
 
 bench: ## Measure the service against the naive baseline; asserts nothing
 	@scripts/install_requirements.sh test

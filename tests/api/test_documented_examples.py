@@ -19,7 +19,7 @@ from django.conf import settings
 from tests.api.pictures import image
 from tests.service import Service, running_service
 
-pytestmark = [pytest.mark.slow, pytest.mark.core, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DOCS = Path(settings.BASE_DIR) / "docs"
 _BLOCK = re.compile(r"( *)<!-- run(?:: (\d{3}|python))? -->\n *```sh\n(.*?)\n *```", re.DOTALL)

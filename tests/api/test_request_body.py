@@ -9,8 +9,6 @@ import pytest
 
 from wbclab.request_body import PATIENCE_BYTES, BoundedBody, body_limit
 
-pytestmark = pytest.mark.core
-
 LIMIT = 1000
 
 

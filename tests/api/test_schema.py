@@ -16,8 +16,6 @@ from specimens.api.v1 import urls as v1
 from specimens.api.v1.documents import PROBLEMS
 from tests.api.client import check_body, openapi
 
-pytestmark = pytest.mark.core
-
 CALLS = [
     (method, path, operation)
     for path, operations in openapi()["paths"].items()

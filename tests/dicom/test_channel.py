@@ -30,8 +30,6 @@ from tests.dicom.orthanc import AE_TITLE, Orthanc, orthanc
 from tests.dicom.report_file import report_file
 from tests.processes import die_with_parent, end, free_port, wait_until
 
-pytestmark = pytest.mark.core
-
 store, stow = channel_for("dicom_store"), channel_for("dicom_stow")
 PASSWORD = "a long password of the archive"
 PASSWORD_ENV = "WBCLAB_DELIVERY_TEST_ARCHIVE"

@@ -21,8 +21,6 @@ from specimens.dicom.export_instance import write_instance
 from specimens.dicom.profile import METHOD_CODES, PROFILE, TERMS, Action
 from tests.dicom.files import instance
 
-pytestmark = pytest.mark.core
-
 SECRET = b"a secret of the laboratory"
 PATIENT = ("Laboratory", "HOSP", "P0815")
 # What is planted, in everything that can hold it.

@@ -32,7 +32,7 @@ from tests.dicom.test_deidentify import MARK, MARKED_UID, add_private, leaves
 from tests.factories import Cast
 from tests.portal.conftest import as_person  # noqa: F401 - a fixture
 
-pytestmark = [pytest.mark.core, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 FAMILY, NUMBER, ISSUER = "Quastenflosser", "P08154711", "Klinik-Nord"
 

@@ -12,8 +12,6 @@ from tests.dicom.fuzz_targets import FLAT_BYTES, ReaderTarget, resident
 from tests.dicom.fuzzing import DAMAGES, case, samples
 from tests.dicom.pacs import listening, stored_raw
 
-pytestmark = pytest.mark.core
-
 # Every damage to every kind of file, once.
 SAMPLE = range(len(samples()) * len(DAMAGES))
 OVER_THE_NETWORK = range(0, len(SAMPLE), 11)

@@ -32,8 +32,6 @@ from specimens.dicom.refusals import DicomRefusal
 from tests.classifier.image_files import dicom_bytes, dicom_jpeg, draw_cell, encode
 from tests.dicom.files import frames_of, instance, plain_cell, saved
 
-pytestmark = pytest.mark.core
-
 # What reading a hostile file may take: no decoding, no recursion, no allocation by a claim.
 SECONDS = 20.0  # a tenth of it without the measuring of coverage, on an idle machine
 MEMORY = 64 * 1024**2

@@ -29,7 +29,7 @@ from tests.dicom.reported import (
 from tests.factories import Cast
 from tests.interop.outbox import amend, make_cells, reviewed_case, sign
 
-pytestmark = [pytest.mark.core, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 

@@ -17,8 +17,6 @@ from specimens.interop.fhir.wire import from_json, to_json
 from specimens.selectors.report_content import PRELIMINARY
 from tests import reports
 
-pytestmark = pytest.mark.core
-
 FOLDER = Path(__file__).parent / "golden" / "fhir"
 AT = "2026-11-22T09:15:00+00:00"
 COUNTS = {"neutrophil": 60, "lymphocyte": 28, "monocyte": 6, "eosinophil": 2, "basophil": 1,

@@ -20,8 +20,6 @@ from specimens.models.reports import content_digest
 from tests import reports
 from tests.interop.fhir_rules import broken_rules, references_in
 
-pytestmark = pytest.mark.core
-
 SYSTEMS = Systems().at("main")
 AT = "2026-11-22T09:15:00+00:00"
 UNHURRIED = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])

@@ -17,8 +17,6 @@ from specimens.models import Destination, Site
 from tests.factories import Cast
 from tests.interop.hl7_listener import make_home, running_listener
 
-pytestmark = pytest.mark.core
-
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "integration.md").read_text()
 SECTION = TEXT.partition("\n## HL7\n")[2].partition("\n## FHIR")[0]
 

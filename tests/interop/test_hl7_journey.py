@@ -24,7 +24,7 @@ from tests.interop.hl7_receiver import Receiver, running_receiver
 from tests.processes import wait_until
 from tests.service import ROOT, Service, running_service
 
-pytestmark = [pytest.mark.core, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 CELLS = {"Neutrophil": 4, "Lymphocyte": 2}
 NUMBER = "26-0078"

@@ -18,7 +18,7 @@ from tests.interop.hl7_golden import changed, golden
 from tests.interop.hl7_listener import Listener, make_home, receive, running_listener
 from tests.processes import wait_until
 
-pytestmark = [pytest.mark.core, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.timeout(180)]
 
 ORM = golden("orm_o01")
 

@@ -23,8 +23,6 @@ from specimens.interop.hl7.refusals import ErrorCode, Refused
 from specimens.interop.hl7.timestamps import read_date, read_time
 from tests.interop.hl7_golden import changed, golden
 
-pytestmark = pytest.mark.core
-
 BERLIN = ZoneInfo("Europe/Berlin")
 
 

@@ -29,8 +29,6 @@ from tests.interop.hl7_receiver import Receiver, answer, running_receiver
 from tests.processes import free_port
 from tests.reports import COUNTS, MANY, comment, content
 
-pytestmark = pytest.mark.core
-
 FEW = {"neutrophil": 57, "lymphocyte": 40, "blast": 3, "erythroblast": 2}
 AT = datetime(2026, 11, 22, 9, 15, tzinfo=UTC)
 REFERENCE = {

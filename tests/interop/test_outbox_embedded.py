@@ -19,7 +19,7 @@ from tests.interop.outbox import (
 )
 from tests.processes import die_with_parent, kill_all, wait_until
 
-pytestmark = [pytest.mark.core, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(300)]
 
 CASES, AMENDED = 40, 8
 ALL = CASES + AMENDED

@@ -35,8 +35,6 @@ from tests.interop.webhook_receiver import ReceiverThread
 from tests.processes import free_port
 from tests.reports import content
 
-pytestmark = pytest.mark.core
-
 SETTINGS: dict[str, Any] = {"secret_env": SECRET_ENV}
 BODY = Payload(b'{"type": "x", "id": "1", "data": {}}', "application/json")
 CHANNEL = WebhookChannel()

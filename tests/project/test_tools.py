@@ -37,7 +37,6 @@ def test_imports_run_one_way(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.core
 def test_migrations_are_complete(tmp_path: Path) -> None:
     done = manage("makemigrations", "--check", "--dry-run", home=tmp_path)
     assert done.returncode == 0, done.stdout

@@ -14,8 +14,6 @@ from specimens.documents.report_pdf import report_pdf
 from tests.counterparts import require
 from tests.reports import COUNTS, MANY, comment, content, sheet
 
-pytestmark = pytest.mark.core
-
 LONG_NAME = (
     "Wolfeschlegelsteinhausenbergerdorffwelchevoralternwarengewissenhaftschaferswessenschafe"
 )

@@ -12,7 +12,7 @@ from tests.factories import picture
 from tests.processes import descendants, kill_all, wait_until
 from tests.service import Service, running_service
 
-pytestmark = [pytest.mark.core, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(240)]
 
 CALLS, IMAGES_PER_CALL = 24, 10
 IMAGES = CALLS * IMAGES_PER_CALL

@@ -37,7 +37,7 @@ from tests.dicom.waiting import waiting_instance
 from tests.factories import Cast, OrderFactory, upload
 from tests.portal.conftest import METADATA, Cells
 
-pytestmark = [pytest.mark.core, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 WHO: Final = (
     "anonymous", "technician", "pathologist", "administrator", "integration", "outsider",

@@ -8,8 +8,6 @@ from specimens import workflow
 from specimens.models import Specimen
 from specimens.workflow import Act, State
 
-pytestmark = pytest.mark.core
-
 
 def test_states_are_those_of_the_database() -> None:
     assert [s.value for s in State] == Specimen.State.values

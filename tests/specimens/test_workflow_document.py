@@ -3,14 +3,10 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from specimens.models import Role
 from specimens.permissions import ROLES
 from specimens.workflow import TRANSITIONS, CaseFacts, sign_obstacles
 from tests.reports import content
-
-pytestmark = pytest.mark.core
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "workflow.md").read_text()
 
