@@ -65,6 +65,7 @@ test-sqlite: ## The core of the suite, in the embedded mode
 coverage: ## The suite on PostgreSQL once more, measuring which lines and branches it runs (HTML below build/)
 	@scripts/install_requirements.sh test
 	scripts/install_debian_packages.sh
+	rm -f .coverage
 	$(MAKE) test-postgres COVERAGE="$(PYTHON) -m coverage run --append"
 	$(PYTHON) -m coverage html --directory=$(RESULTS)/coverage
 
