@@ -33,6 +33,13 @@ class Client:
         """Seconds for several images through /api/predict_batch."""
         return self._send("/api/predict_batch", "images", images)
 
+    def add_cells(self, specimen: int, images: Sequence[Image]) -> None:
+        """Hand images over for a specimen; they are classified later."""
+        boundary = uuid.uuid4().hex
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        path = f"/api/v1/specimens/{specimen}/cells"
+        self._call("POST", path, _multipart(boundary, "images", images), headers)
+
     def _send(self, path: str, field: str, images: Sequence[Image]) -> float:
         boundary = uuid.uuid4().hex
         body = _multipart(boundary, field, images)
@@ -55,11 +62,11 @@ class Client:
     ) -> tuple[int, dict[str, Any]]:
         if self.service.token:
             headers["Authorization"] = f"Token {self.service.token}"
-        with closing(HTTPConnection("127.0.0.1", self.service.port, timeout=60)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.service.port, timeout=120)) as connection:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             data = response.read()
-        if response.status not in (200, 202):
+        if response.status not in (200, 201, 202):
             raise RuntimeError(f"{self.service.name} answered {response.status}: {data[:500]!r}")
         answer: dict[str, Any] = json.loads(data)
         if response.status == 200 and not _is_complete(answer):

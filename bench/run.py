@@ -1,119 +1,162 @@
-"""Measures wbclab against the naive service, interleaved, and prints the ratio.
+"""Measures wbclab against the naive service and the bare engine, interleaved; prints one table.
 
-The two take turns with the same image, so that whatever else the machine does hits both alike;
-the ratio of the medians is what counts, not the milliseconds of one machine.
+They take turns with the same images, so that whatever else the machine does hits all alike; the
+ratios of the medians are what counts, not the milliseconds of one machine.
 """
 
 import argparse
-import io
-import itertools
 import os
-import platform
-import statistics
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from importlib.metadata import version
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench import services
+from bench.bulk import AT_ONCE, import_images
 from bench.client import Client, Image
+from bench.images import describe_machine, sample_images
+from bench.processes import cpu_seconds
+from bench.report import latency_rows, print_cost, print_processes, print_table, rate_rows
 
-DATA = Path(os.environ.get("WBCLAB_DATA", services.ROOT.parent / "shared" / "data"))
 BATCH = 10
-WARM_UP = 5
+WARM_UP = 3
+BARE = "bare engine"
+Times = dict[str, list[float]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=100, help="single images (default 100)")
-    parser.add_argument("--batches", type=int, default=20, help="batches of ten (default 20)")
+    parser.add_argument("--singles", type=int, default=100, help="single images (default 100)")
+    parser.add_argument("--tens", type=int, default=15, help="calls of ten images (default 15)")
+    parser.add_argument("--clients", type=int, default=32, help="at a time (default 32)")
+    parser.add_argument("--bulk", type=int, default=600, help="images imported (default 600)")
+    parser.add_argument("--repeats", type=int, default=3, help="of the last two (default 3)")
+    parser.add_argument("--without-embedded", action="store_true", help="leave SQLite out")
     options = parser.parse_args()
-    images, source = _images(options.rounds + WARM_UP)
-    print(describe_machine())
-    print(f"Images: {len(images)} different ones, {source}\n")
+    images, source = sample_images(max(options.bulk, options.singles))
+    print(f"{describe_machine()}\nImages: {len(images)} different ones, {source}\n", flush=True)
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wbclab-bench-")))
-        running = [
-            stack.enter_context(services.wbclab(home)),
-            stack.enter_context(services.baseline(home)),
-        ]
-        clients = [Client(service) for service in running]
-        _compare("One image", clients, _singles(images), options.rounds)
-        _compare(f"{BATCH} images", clients, _batches(images), options.batches)
-        print(f"Load average at the end: {os.getloadavg()[0]:.1f}")
+        started = time.perf_counter()
+        contest = _Contest(_start(stack, home, options), stack.enter_context(_bare(home, images)))
+        print(f"Started after {time.perf_counter() - started:.0f} s", flush=True)
+        contest.run(images, options)
 
 
-def _compare(
-    title: str, clients: Sequence[Client], send: Callable[[Client, int], float], rounds: int
-) -> None:
-    seconds: dict[str, list[float]] = {client.service.name: [] for client in clients}
-    for number in range(-WARM_UP, rounds):
-        # Who goes first alternates: the second finds the caches warm.
-        for client in clients if number % 2 else reversed(clients):
-            taken = send(client, number + WARM_UP)
-            if number >= 0:
-                seconds[client.service.name].append(taken)
-    ours, theirs = (statistics.median(times) for times in seconds.values())
-    print(f"{title}, {rounds} times each, taking turns:")
-    for name, times in seconds.items():
-        milliseconds = [1000 * value for value in times]
-        p95 = statistics.quantiles(milliseconds, n=20)[-1]
-        print(f"  {name:<24} median {statistics.median(milliseconds):8.1f} ms   p95 {p95:8.1f} ms")
-    for client in clients:
-        if client.late:
-            print(
-                f"  {client.late} calls to {client.service.name} answered 202 and were asked again"
-            )
-            client.late = 0
-    print(f"  {'ratio':<24} {theirs / ours:.1f} times faster\n")
+def _start(stack: ExitStack, home: Path, options: argparse.Namespace) -> list[services.Service]:
+    specimens = options.repeats * -(-options.bulk // AT_ONCE) + 1
+    running = []
+    for name in ("production", "embedded", "baseline"):
+        (home / name).mkdir()
+    running.append(stack.enter_context(services.production(home / "production", specimens)))
+    if not options.without_embedded:
+        running.append(stack.enter_context(services.embedded(home / "embedded", specimens)))
+    running.append(stack.enter_context(services.baseline(home / "baseline")))
+    return running
 
 
-def _singles(images: Sequence[Image]) -> Callable[[Client, int], float]:
-    return lambda client, number: client.predict(images[number % len(images)])
+class _Contest:
+    """What is compared, and the turns it takes."""
+
+    def __init__(self, running: list[services.Service], bare: Callable[[int], float]) -> None:
+        self.clients = {service.name: Client(service) for service in running}
+        self.bare = bare
+        self.base = running[-1].name
+
+    def run(self, images: Sequence[Image], options: argparse.Namespace) -> None:
+        """Measure all, then print."""
+        rows = []
+        for title, rounds, size in (
+            ("one image", options.singles, 1),
+            (f"{BATCH} images", options.tens, BATCH),
+        ):
+            rows += latency_rows(title, self._latencies(images, rounds, size), self.base)
+        rates = self._crowded(images, options.clients, options.repeats)
+        rows += rate_rows(f"{options.clients} clients, requests/s", rates, self.base)
+        imported, cpu = self._bulk(images[: options.bulk], options.repeats)
+        rows += rate_rows("bulk import, images/s", imported, BARE)
+        print_table([*self.clients, BARE], rows)
+        print_processes([client.service for client in self.clients.values()])
+        print_cost(cpu, dict.fromkeys(cpu, options.bulk * options.repeats))
+        late = {name: client.late for name, client in self.clients.items() if client.late}
+        print(f"Calls answered with 202 and asked again: {late or 'none'}")
+
+    def _latencies(self, images: Sequence[Image], rounds: int, size: int) -> Times:
+        times: Times = {name: [] for name in [*self.clients, BARE]}
+        for number in range(-WARM_UP, rounds):
+            chosen = [images[(number * size + k) % len(images)] for k in range(size)]
+            # Who goes first alternates: the second finds the caches warm.
+            for name in times if number % 2 else reversed(times):
+                taken = self._turn(name, chosen)
+                if number >= 0:
+                    times[name].append(taken)
+        return times
+
+    def _turn(self, name: str, images: Sequence[Image]) -> float:
+        if name == BARE:
+            return self.bare(len(images))
+        client = self.clients[name]
+        return client.predict(images[0]) if len(images) == 1 else client.predict_batch(images)
+
+    def _crowded(self, images: Sequence[Image], clients: int, repeats: int) -> Times:
+        rates: Times = {name: [] for name in [*self.clients, BARE]}
+        for _ in range(repeats):
+            for name, client in self.clients.items():
+                calls = clients * (2 if name == self.base else 10)
+                with ThreadPoolExecutor(clients) as pool:
+                    list(pool.map(client.predict, images[:clients]))
+                    started = time.perf_counter()
+                    sent = [images[k % len(images)] for k in range(calls)]
+                    list(pool.map(client.predict, sent))
+                    rates[name].append(calls / (time.perf_counter() - started))
+        return rates
+
+    def _bulk(self, images: Sequence[Image], repeats: int) -> tuple[Times, dict[str, float]]:
+        rates: Times = {name: [] for name in [*self.clients, BARE]}
+        cpu = dict.fromkeys((name for name in self.clients if name != self.base), 0.0)
+        for repeat in range(repeats):
+            for name in cpu:
+                client = self.clients[name]
+                each = -(-len(images) // AT_ONCE)
+                specimens = client.service.specimens[repeat * each : (repeat + 1) * each]
+                before = cpu_seconds(client.service.processes())
+                rates[name].append(len(images) / import_images(client, specimens, images))
+                cpu[name] += cpu_seconds(client.service.processes()) - before
+            rates[BARE].append(len(images) / self.bare(len(images)))
+        return rates, cpu
 
 
-def _batches(images: Sequence[Image]) -> Callable[[Client, int], float]:
-    def send(client: Client, number: int) -> float:
-        first = number * BATCH
-        return client.predict_batch(
-            [images[(first + index) % len(images)] for index in range(BATCH)]
-        )
+@contextmanager
+def _bare(home: Path, images: Sequence[Image]) -> Iterator[Callable[[int], float]]:
+    """The engine alone in a process of its own: a function from images to seconds."""
+    folder = home / "images"
+    folder.mkdir()
+    for name, content in images[:64]:
+        (folder / name).write_bytes(content)
+    command = [sys.executable, "-m", "bench.bare_engine", str(folder)]
+    with subprocess.Popen(
+        command,
+        cwd=services.ROOT,
+        env=os.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        answers, questions = process.stdout, process.stdin
+        assert answers.readline() == "ready\n"
 
-    return send
+        def seconds(count: int) -> float:
+            questions.write(f"{count}\n")
+            questions.flush()
+            return float(answers.readline())
 
-
-def _images(count: int) -> tuple[list[Image], str]:
-    """JPEG files of the labelled images, or drawn ones where those are absent."""
-    paths = sorted((DATA / "pbc" / "val").rglob("*.jpg"))
-    if paths:
-        chosen = itertools.islice(paths[:: max(1, len(paths) // count)], count)
-        return [(path.name, path.read_bytes()) for path in chosen], "labelled images (pbc/val)"
-    from classifier.classes import CELL_CLASSES
-    from classifier.synthetic import draw_cells, save_jpeg
-
-    images = []
-    counts = dict.fromkeys(CELL_CLASSES, -(-count // len(CELL_CLASSES)))
-    for number, (_, cell) in enumerate(draw_cells(1, counts)):
-        buffer = io.BytesIO()
-        save_jpeg(cell, buffer)
-        images.append((f"synthetic-{number}.jpg", buffer.getvalue()))
-    return images, "synthetic"
-
-
-def describe_machine() -> str:
-    """Processor, cores, memory and the versions that matter, in two lines."""
-    processor = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line for line in information.read_text().splitlines() if "model name" in line]
-        processor = names[0].partition(":")[2].strip() if names else processor
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("onnxruntime", "tensorflow-cpu", "keras", "django")
-    )
-    return (
-        f"Machine: {processor}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} "
-        f"{platform.release()}, load {os.getloadavg()[0]:.1f}\n"
-        f"Python {platform.python_version()}, {packages}"
-    )
+        try:
+            yield seconds
+        finally:
+            questions.close()

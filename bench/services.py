@@ -1,21 +1,27 @@
-"""Starts the two services on free ports, each as it is started in earnest."""
+"""Starts what is compared, each as it is started in earnest, on free ports and throw-away data."""
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from bench.processes import Process, processes_below
+from tests import counterparts
+from tests.processes import end, free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 START_SECONDS = 180
+# One token sends what a laboratory sends, and an import a hundred images in each call.
+FREE = {"WBCLAB_RATE_LIMIT": "0", "WBCLAB_PREDICT_BATCH_LIMIT": "100"}
 
 
 @dataclass(frozen=True)
@@ -26,76 +32,153 @@ class Service:
         name: for the report.
         port: on 127.0.0.1.
         token: sent with each request, if there is one.
+        specimens: that take images, by their numbers.
+        database: its address; empty where nothing is kept.
+        roots: the processes it was started with, by what they are.
+        start_seconds: until each was ready.
     """
 
     name: str
     port: int
     token: str = ""
+    specimens: list[int] = field(default_factory=list)
+    database: str = ""
+    roots: dict[str, int] = field(default_factory=dict)
+    start_seconds: dict[str, float] = field(default_factory=dict)
+
+    def processes(self) -> list[Process]:
+        """All processes of it that run now."""
+        return processes_below(self.roots)
 
 
 @contextmanager
-def wbclab(home: Path) -> Iterator[Service]:
-    """The embedded mode, as `make run` starts it, with a fresh database below `home`."""
-    port = _free_port()
-    environment = {"WBCLAB_HOME": str(home), "WBCLAB_PORT": str(port), "WBCLAB_DEMO": "1"}
-    environment["WBCLAB_RATE_LIMIT"] = "0"  # one token sends what a laboratory sends
-    command = [sys.executable, "manage.py", "serve"]
-    with _running(command, environment, port, home / "wbclab.log"):
-        token = json.loads((home / "demo.json").read_text())["token"]
-        yield Service("wbclab", port, token)
+def production(folder: Path, specimens: int) -> Iterator[Service]:
+    """PostgreSQL (fsync on) and Redis; web and worker as docker-compose.yml starts them."""
+    with ExitStack() as stack:
+        database = stack.enter_context(counterparts.postgres(durable=True))
+        broker = stack.enter_context(counterparts.redis())
+        port = free_port()
+        environment = FREE | {
+            "WBCLAB_HOME": str(folder),
+            "WBCLAB_DATABASE_URL": database.url,
+            "WBCLAB_REDIS_URL": broker.url,
+            "WBCLAB_PORT": str(port),
+            "WBCLAB_PYTHON": sys.executable,
+        }
+        _run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], environment)
+        laboratory = _fill(environment, specimens)
+        web, seconds = _start_web(stack, environment, port, folder / "web.log")
+        started = time.perf_counter()
+        worker = _start(stack, ["scripts/service.sh", "worker"], environment, folder / "worker.log")
+        _await(worker, port, folder / "worker.log", healthy=True)
+        yield Service(
+            "PostgreSQL and Redis",
+            port,
+            laboratory["token"],
+            laboratory["specimens"],
+            database.url,
+            {"web": web.pid, "worker": worker.pid, "PostgreSQL": database.pid, "Redis": broker.pid},
+            {"web": seconds, "worker": time.perf_counter() - started},
+        )
 
 
 @contextmanager
-def baseline(home: Path) -> Iterator[Service]:
+def embedded(folder: Path, specimens: int) -> Iterator[Service]:
+    """SQLite and one command, as `make run` starts it."""
+    with ExitStack() as stack:
+        port = free_port()
+        environment = FREE | {"WBCLAB_HOME": str(folder), "WBCLAB_PORT": str(port)}
+        log = folder / "serve.log"
+        started = time.perf_counter()
+        serve = _start(stack, [sys.executable, "manage.py", "serve"], environment, log)
+        _await(serve, port, log, healthy=True)
+        seconds = time.perf_counter() - started
+        laboratory = _fill(environment, specimens)
+        yield Service(
+            "embedded (SQLite)",
+            port,
+            laboratory["token"],
+            laboratory["specimens"],
+            f"sqlite:{folder / 'wbclab.sqlite3'}",
+            {"serve": serve.pid},
+            {"serve": seconds},
+        )
+
+
+@contextmanager
+def baseline(folder: Path) -> Iterator[Service]:
     """The naive service under the same web server."""
-    port = _free_port()
-    command = [sys.executable, "-m", "uvicorn", "bench.baseline_service:application"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log", "--lifespan", "off"]
-    with _running(command, {}, port, home / "baseline.log"):
-        yield Service("Keras predict per image", port)
+    with ExitStack() as stack:
+        port = free_port()
+        command = [sys.executable, "-m", "uvicorn", "bench.baseline_service:application"]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--no-access-log"]
+        log = folder / "baseline.log"
+        started = time.perf_counter()
+        process = _start(stack, [*command, "--lifespan", "off"], {}, log)
+        _await(process, port, log, healthy=True)
+        seconds = time.perf_counter() - started
+        roots = {"Keras service": process.pid}
+        yield Service("Keras predict per image", port, roots=roots, start_seconds={"web": seconds})
 
 
-@contextmanager
-def _running(
-    command: list[str], environment: dict[str, str], port: int, log: Path
-) -> Iterator[None]:
-    with log.open("wb") as output:
+def _start_web(
+    stack: ExitStack, environment: Mapping[str, str], port: int, log: Path
+) -> "tuple[subprocess.Popen[bytes], float]":
+    """Start the web processes three times; return the last and the median of seconds to ready."""
+    seconds = []
+    for _ in range(3):
+        attempt = ExitStack()
+        started = time.perf_counter()
+        process = _start(attempt, ["scripts/service.sh", "web"], environment, log)
+        _await(process, port, log, healthy=False)
+        seconds.append(time.perf_counter() - started)
+        if len(seconds) < 3:
+            attempt.close()
+    stack.push(attempt.pop_all())
+    return process, sorted(seconds)[1]
+
+
+def _start(
+    stack: ExitStack, command: list[str], environment: Mapping[str, str], log: Path
+) -> "subprocess.Popen[bytes]":
+    with log.open("ab") as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | environment,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
-        _await_health(process, port, log)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    stack.callback(end, process, signal.SIGTERM, 20)
+    return process
 
 
-def _await_health(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _run(command: list[str], environment: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, check=True
+    )
+    return done.stdout.decode()
+
+
+def _fill(environment: Mapping[str, str], specimens: int) -> "Any":
+    command = [sys.executable, "-m", "bench.laboratory", str(specimens)]
+    return json.loads(_run(command, environment).splitlines()[-1])
+
+
+def _await(process: "subprocess.Popen[bytes]", port: int, log: Path, *, healthy: bool) -> None:
+    """Wait until the service answers at all, or says that it is healthy."""
     deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             address = f"http://127.0.0.1:{port}/api/health"
             with urllib.request.urlopen(address, timeout=5):
                 return
-        except (OSError, urllib.error.HTTPError):
-            time.sleep(0.5)
+        except urllib.error.HTTPError:
+            if not healthy:
+                return
+        except OSError:
+            pass
+        time.sleep(0.02)
     raise RuntimeError(f"A service did not start:\n{log.read_text(errors='replace')[-3000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -165,10 +165,14 @@ class Server(ABC):
 
 
 class PostgreSQL(Server):
-    """PostgreSQL 15 as Debian ships it; only fsync is off, which matters to no killed process."""
+    """PostgreSQL 15 as Debian ships it; without fsync, unless `durable`."""
 
     last_signal = signal.SIGQUIT  # SIGKILL would leave its back ends running for a while
     polite_signal = signal.SIGINT  # "fast": does not wait for clients to leave
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        super().__init__(folder)
+        self._durability = {} if durable else {"fsync": "off", "full_page_writes": "off"}
 
     @property
     def url(self) -> str:
@@ -200,9 +204,7 @@ class PostgreSQL(Server):
             # No socket file: its path would have to fit in 107 bytes.
             "unix_socket_directories": "",
             "max_connections": "200",
-            "fsync": "off",
-            "full_page_writes": "off",
-        }
+        } | self._durability
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [
             str(find("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), *flags,
@@ -272,10 +274,10 @@ def _remove_leftovers() -> None:
 
 
 @contextmanager
-def postgres() -> Iterator[PostgreSQL]:
+def postgres(*, durable: bool = False) -> Iterator[PostgreSQL]:
     find("initdb")
     with _folder() as folder:
-        server = PostgreSQL(folder)
+        server = PostgreSQL(folder, durable=durable)
         try:
             server.create()
             yield server
