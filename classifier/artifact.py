@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.classes import CELL_CLASSES
-from classifier.nn import EMBEDDING_SIZE
+from classifier.nn import EMBEDDING_SIZE, POOLED_SIZE
 from classifier.preprocessing import PREPROCESSING_VERSION
 
 FORMAT_VERSION = 1
@@ -61,8 +61,9 @@ class ModelArtifact:
         confidence_threshold: below this calibrated probability the model abstains.
         ood_threshold: above this out-of-distribution score the model abstains.
         ood_scale: divides the Mahalanobis distance to give that score.
-        class_means: float64 (5, 256), mean embedding of each class.
-        precision: float64 (256, 256), inverse of the covariance shared by the classes.
+        class_means: float64 (5, d), mean of each class: of the pooled feature map (d = 512) or, up
+            to version 2.0.0, of the embedding (d = 256).
+        precision: float64 (d, d), inverse of the covariance shared by the classes.
         metadata: everything `metadata.json` says, for the model card and `/api/model_info`.
     """
 
@@ -210,11 +211,11 @@ def _read_statistics(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[n
     except (OSError, KeyError, ValueError) as error:
         raise ModelFileCorrupt(f"{path} cannot be read ({error}). {REINSTALL}") from error
     shapes = (means.shape, precision.shape)
-    wanted = ((len(CELL_CLASSES), EMBEDDING_SIZE), (EMBEDDING_SIZE, EMBEDDING_SIZE))
-    if shapes != wanted:
+    wanted = [((len(CELL_CLASSES), d), (d, d)) for d in (POOLED_SIZE, EMBEDDING_SIZE)]
+    if shapes not in wanted:
         raise ModelIncompatible(
             f"{path} holds statistics of shapes {shapes}; this version of wbclab works with "
-            f"{wanted}. Export the model again with this version."
+            f"{wanted[0]}. Export the model again with this version."
         )
     return means, precision
 

@@ -28,11 +28,13 @@ class RawOutputs(NamedTuple):
         logits: (n, 5).
         embedding: (n, 256), the last hidden layer.
         explanation: (n, 16, 16), 0..1, where the evidence for the predicted class lies.
+        pooled: (n, 512), the average of the feature map; None from models up to 2.0.0.
     """
 
     logits: FloatArray
     embedding: FloatArray
     explanation: FloatArray
+    pooled: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,8 +48,8 @@ class CellPrediction:
         confidence: its probability.
         decision: `predicted_class`, or "Unidentified" when the model abstains.
         reasons: why it abstains: "low_confidence", "out_of_distribution", both or none.
-        ood_score: Mahalanobis distance of the embedding to the nearest class mean, over the
-            scale of the model version.
+        ood_score: Mahalanobis distance of the pooled feature map (up to 2.0.0 of the embedding)
+            to the nearest class mean, over the scale of the model version.
         embedding: float32 (256,).
         explanation: uint8 (16, 16), 0..255.
     """
@@ -72,12 +74,18 @@ def calibrated_probabilities(logits: FloatArray, temperature: float) -> npt.NDAr
 
 
 def mahalanobis_distances(
-    embedding: FloatArray, class_means: FloatArray, precision: FloatArray
+    features: FloatArray, class_means: FloatArray, precision: FloatArray
 ) -> npt.NDArray[np.float64]:
-    """Distance of each embedding (n, d) to its nearest class mean. Lee et al., NeurIPS 2018."""
-    offsets = np.asarray(embedding, dtype=np.float64)[:, None, :] - class_means[None, :, :]
-    squared = np.einsum("ncd,ncd->nc", offsets @ precision, offsets)
-    # Rounding can leave a tiny negative square for an embedding that sits on a mean.
+    """Distance of each vector (n, d) to its nearest class mean. Lee et al., NeurIPS 2018."""
+    precision = np.asarray(precision, dtype=np.float64)
+    centre = np.asarray(class_means, dtype=np.float64).mean(axis=0)
+    offsets, means = features - centre, class_means - centre
+    # (x - m) P (x - m)' multiplied out: one large product for each vector instead of one for each
+    # class. Measured from the middle of the means, cancellation costs no more than 1e-7.
+    weighed = offsets @ precision
+    own = np.einsum("nd,nd->n", weighed, offsets)[:, None]
+    squared = own - 2.0 * weighed @ means.T + np.einsum("cd,cd->c", means @ precision, means)
+    # Rounding can leave a tiny negative square for a vector that sits on a mean.
     return np.asarray(np.sqrt(np.maximum(squared.min(axis=1), 0.0)))
 
 
@@ -89,11 +97,12 @@ def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
     """
     if len(raw.logits) == 0:
         return []
-    if not (np.isfinite(raw.logits).all() and np.isfinite(raw.embedding).all()):
+    features = _features(raw, artifact)
+    if not all(np.isfinite(values).all() for values in (raw.logits, raw.embedding, features)):
         raise ValueError("The engine returned values that are not finite")
     probabilities = calibrated_probabilities(raw.logits, artifact.temperature)
     scores = (
-        mahalanobis_distances(raw.embedding, artifact.class_means, artifact.precision)
+        mahalanobis_distances(features, artifact.class_means, artifact.precision)
         / artifact.ood_scale
     )
     embeddings = np.array(raw.embedding, dtype=np.float32)
@@ -102,6 +111,15 @@ def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
         _prediction(*row, artifact)
         for row in zip(probabilities, scores, embeddings, maps, strict=True)
     ]
+
+
+def _features(raw: RawOutputs, artifact: ModelArtifact) -> FloatArray:
+    """The output that the statistics of the model were made from, told by their length."""
+    size = artifact.class_means.shape[1]
+    for values in (raw.pooled, raw.embedding):
+        if values is not None and values.shape[1] == size:
+            return values
+    raise ValueError(f"The engine returned nothing of {size} values to measure distances with")
 
 
 def _prediction(

@@ -63,7 +63,9 @@ class OnnxRuntimeEngine:
 
 
 def _run(session: onnxruntime.InferenceSession, batch: ImageArray, dtype: str) -> RawOutputs:
+    # Models up to 2.0.0 were exported without the last output.
+    names = list(OUTPUT_NAMES)[: len(session.get_outputs())]
     outputs: list[npt.NDArray[np.float32]] = session.run(
-        list(OUTPUT_NAMES), {"image": np.ascontiguousarray(batch, dtype=dtype)}
+        names, {"image": np.ascontiguousarray(batch, dtype=dtype)}
     )
     return RawOutputs(*outputs)

@@ -7,4 +7,6 @@ training, export and the TensorFlow engine import the layers.
 MODEL_NAME = "dmfnet"
 EMBEDDING_SIZE = 256
 EXPLANATION_SIZE = 16
-OUTPUT_NAMES = ("logits", "embedding", "explanation")
+# Values of the pooled feature map, from which the out-of-distribution score is computed.
+POOLED_SIZE = 512
+OUTPUT_NAMES = ("logits", "embedding", "explanation", "pooled")

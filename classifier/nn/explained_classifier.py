@@ -26,7 +26,8 @@ class ExplainedClassifier(layers.Layer):
         dropout: Rate of dropout on the pooled features, in training only.
 
     Shapes: input (n, h, w, c); output a dictionary with ``logits`` (n, classes), ``embedding``
-    (n, embedding) and ``explanation`` (n, h, w), the latter in 0..1.
+    (n, embedding), ``explanation`` (n, h, w) in 0..1 and ``pooled`` (n, c), the average of the
+    input, from which foreign cells are told apart.
 
     Source: Selvaraju et al. 2017, Grad-CAM, arXiv:1610.02391.
     """
@@ -54,11 +55,16 @@ class ExplainedClassifier(layers.Layer):
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> dict[str, Any]:
-        pooled = self.drop(ops.mean(inputs, axis=(1, 2)), training=training)
-        embedding = self.embed(pooled)
+        pooled = ops.mean(inputs, axis=(1, 2))
+        embedding = self.embed(self.drop(pooled, training=training))
         logits = self.score(embedding)
         explanation = self._explain(inputs, embedding, logits)
-        return {"logits": logits, "embedding": embedding, "explanation": explanation}
+        return {
+            "logits": logits,
+            "embedding": embedding,
+            "explanation": explanation,
+            "pooled": pooled,
+        }
 
     def _explain(self, feature_map: Any, embedding: Any, logits: Any) -> Any:
         # A comparison instead of argmax and a look-up: both have no portable ONNX form here.
@@ -78,6 +84,7 @@ class ExplainedClassifier(layers.Layer):
             "logits": (input_shape[0], self.classes),
             "embedding": (input_shape[0], self.embedding),
             "explanation": tuple(input_shape[:-1]),
+            "pooled": (input_shape[0], input_shape[-1]),
         }
 
     def get_config(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from classifier.decision import mahalanobis_distances
 from classifier.evaluation.metrics import Floats, Ints, softmax
 
 TEMPERATURE_RANGE = (0.05, 20.0)
@@ -31,8 +32,8 @@ class Decision:
 
     Attributes:
         temperature: Divisor of the logits before the softmax.
-        class_means: Mean embedding of each class (classes, 256).
-        precision: Inverse of the common covariance within the classes (256, 256).
+        class_means: Mean pooled feature map of each class (classes, 512).
+        precision: Inverse of the common covariance within the classes (512, 512).
         scale: Mahalanobis distance that counts as 1 in the out-of-distribution score.
         ood_threshold: Score above which a cell counts as out of distribution; 1, by the scale.
         confidence_threshold: Calibrated probability below which the model abstains.
@@ -45,9 +46,10 @@ class Decision:
     ood_threshold: float
     confidence_threshold: float
 
-    def ood_scores(self, embeddings: Floats) -> NDArray[np.float64]:
-        """Scores (n,) of embeddings (n, 256): square root of the smallest distance, by scale."""
-        return np.asarray(distances(embeddings, self.class_means, self.precision) / self.scale)
+    def ood_scores(self, features: Floats) -> NDArray[np.float64]:
+        """Scores (n,) of pooled feature maps (n, 512): the smallest distance, by scale."""
+        distance = mahalanobis_distances(features, self.class_means, self.precision)
+        return np.asarray(distance / self.scale)
 
 
 def negative_log_likelihood(logits: Floats, labels: Ints, temperature: float) -> float:
@@ -73,14 +75,14 @@ def fit_temperature(logits: Floats, labels: Ints) -> float:
 
 
 def fit_gaussians(
-    embeddings: Floats, labels: Ints, classes: int, shrinkage: float = SHRINKAGE
+    features: Floats, labels: Ints, classes: int, shrinkage: float = SHRINKAGE
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Class means and the inverse of the common, shrunk covariance within the classes.
 
     Source: Lee et al. 2018, A Simple Unified Framework for Detecting Out-of-Distribution Samples,
     arXiv:1807.03888.
     """
-    values = embeddings.astype(np.float64)
+    values = features.astype(np.float64)
     means = np.stack([values[labels == label].mean(axis=0) for label in range(classes)])
     centred = values - means[labels]
     covariance = centred.T @ centred / len(values)
@@ -89,24 +91,17 @@ def fit_gaussians(
     return means.astype(np.float32), precision.astype(np.float32)
 
 
-def distances(embeddings: Floats, class_means: Floats, precision: Floats) -> NDArray[np.float64]:
-    """Mahalanobis distance (n,) to the nearest class mean."""
-    offsets = embeddings[:, None, :].astype(np.float64) - class_means[None]
-    squares = np.einsum("ncd,de,nce->nc", offsets, precision.astype(np.float64), offsets)
-    return np.asarray(np.sqrt(np.maximum(squares, 0.0)).min(axis=1))
-
-
 def fit_decision(training: dict[str, Any], validation: dict[str, Any], classes: int) -> Decision:
     """Fit everything.
 
     Args:
-        training: ``embedding`` (n, 256) and ``labels`` (n,) of the training images.
-        validation: ``logits``, ``embedding`` and ``labels`` of the validation images.
+        training: ``pooled`` (n, 512) and ``labels`` (n,) of the training images.
+        validation: ``logits``, ``pooled`` and ``labels`` of the validation images.
         classes: Number of classes.
     """
     temperature = fit_temperature(validation["logits"], validation["labels"])
-    means, precision = fit_gaussians(training["embedding"], training["labels"], classes)
-    distance = distances(validation["embedding"], means, precision)
+    means, precision = fit_gaussians(training["pooled"], training["labels"], classes)
+    distance = mahalanobis_distances(validation["pooled"], means, precision)
     scale = float(np.quantile(distance, 1.0 - OUT_OF_DISTRIBUTION_SHARE))
     confidence = softmax(validation["logits"], temperature).max(axis=1)
     return Decision(

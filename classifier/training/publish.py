@@ -68,7 +68,7 @@ def publish(
     known = model.predict(training.images, batch_size=64, verbose=0)
     outputs = model.predict(validation.images, batch_size=64, verbose=0)
     decision = fit_decision(
-        {"embedding": known["embedding"], "labels": training.labels},
+        {"pooled": known["pooled"], "labels": training.labels},
         {**outputs, "labels": validation.labels},
         len(CELL_CLASSES),
     )

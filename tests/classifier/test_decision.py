@@ -71,7 +71,7 @@ def test_the_distance_is_that_to_the_nearest_mean() -> None:
     # From the origin every mean is one unit away; with a precision of 4 that is sqrt(4) = 2.
     embedding = np.stack([np.zeros(256), 4.0 * np.eye(256)[1], np.eye(256)[2]])
     distances = mahalanobis_distances(embedding, np.eye(5, 256), 4.0 * np.eye(256))
-    np.testing.assert_allclose(distances, [2.0, 6.0, 0.0])
+    np.testing.assert_allclose(distances, [2.0, 6.0, 0.0], atol=1e-6)
 
 
 def test_the_distance_uses_the_whole_precision_matrix() -> None:
@@ -82,6 +82,15 @@ def test_the_distance_uses_the_whole_precision_matrix() -> None:
     np.testing.assert_allclose(
         mahalanobis_distances(embedding, np.zeros((5, 256)), precision), [math.sqrt(3)]
     )
+
+
+def test_the_length_of_the_statistics_chooses_the_output() -> None:
+    raw = outputs([[0, 0, 0, 0, 6.0]])._replace(pooled=3.0 * np.eye(1, 512, dtype=np.float32))
+    assert decided(raw).ood_score == pytest.approx(0.0)
+    statistics = {"class_means": np.zeros((5, 512)), "precision": 4.0 * np.eye(512)}
+    assert decided(raw, **statistics).ood_score == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="512 values"):
+        decided(raw._replace(pooled=None), **statistics)
 
 
 def test_a_clear_cell() -> None:

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from classifier.classes import CELL_CLASSES
-from classifier.nn import EMBEDDING_SIZE, EXPLANATION_SIZE
+from classifier.nn import EMBEDDING_SIZE, EXPLANATION_SIZE, POOLED_SIZE
 from classifier.nn.complexity import count_multiply_adds
 from classifier.nn.dmfnet import build_dmfnet, load_dmfnet
 from classifier.nn.mobilenet import load_imagenet
@@ -42,6 +42,7 @@ def test_outputs(network: Any, images: Any) -> None:
     outputs = network(images)
     assert tuple(outputs["logits"].shape) == (2, len(CELL_CLASSES))
     assert tuple(outputs["embedding"].shape) == (2, EMBEDDING_SIZE)
+    assert tuple(outputs["pooled"].shape) == (2, POOLED_SIZE)
     explanation = keras.ops.convert_to_numpy(outputs["explanation"])
     assert explanation.shape == (2, EXPLANATION_SIZE, EXPLANATION_SIZE)
     assert explanation.min() >= 0.0

@@ -145,6 +145,7 @@ def test_classifier_known_value() -> None:
     # Means 3 and 1: the first class wins with 6 to 1, and only the first channel speaks for it.
     outputs = layer(np.array([[[[2.0, 2.0], [4.0, 0.0]]]], "float32"))
     np.testing.assert_allclose(outputs["embedding"], [[3.0, 1.0]])
+    np.testing.assert_allclose(outputs["pooled"], [[3.0, 1.0]])
     np.testing.assert_allclose(outputs["logits"], [[6.0, 1.0]])
     np.testing.assert_allclose(outputs["explanation"], [[[0.5, 1.0]]], atol=1e-5)
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from classifier.decision import mahalanobis_distances
 from classifier.evaluation.filters import NOTHING
 from classifier.evaluation.filters import proportion as format_proportion
 from classifier.evaluation.metrics import (
@@ -19,7 +20,6 @@ from classifier.evaluation.metrics import (
 )
 from classifier.intervals import clopper_pearson
 from classifier.training.calibrate import (
-    distances,
     fit_decision,
     fit_gaussians,
     fit_temperature,
@@ -103,17 +103,17 @@ def test_distance_is_mahalanobis() -> None:
     values = random.normal(0, 1, (4000, 2)) * [1.0, 3.0] + labels[:, None] * 20.0
     means, precision = fit_gaussians(values, labels, 2, shrinkage=0.0)
     point = means[1:] + np.array([[0.0, 3.0]])
-    assert distances(point, means, precision)[0] == pytest.approx(1.0, rel=0.05)
-    assert distances(means, means, precision).tolist() == [0.0, 0.0]
+    assert mahalanobis_distances(point, means, precision)[0] == pytest.approx(1.0, rel=0.05)
+    np.testing.assert_allclose(mahalanobis_distances(means, means, precision), 0.0, atol=1e-5)
 
 
 def test_thresholds_give_up_the_intended_share() -> None:
     random = np.random.default_rng(2)
     labels = np.arange(1000) % 5
     logits = 3.0 * np.eye(5)[labels] + random.normal(0, 1, (1000, 5))
-    known = {"embedding": random.normal(0, 1, (1000, 8)) + labels[:, None], "labels": labels}
+    known = {"pooled": random.normal(0, 1, (1000, 8)) + labels[:, None], "labels": labels}
     decision = fit_decision(known, {**known, "logits": logits}, 5)
-    foreign = decision.ood_scores(known["embedding"].astype(np.float64)) > decision.ood_threshold
+    foreign = decision.ood_scores(known["pooled"].astype(np.float64)) > decision.ood_threshold
     confidence = softmax(logits, decision.temperature).max(axis=1)
     assert foreign.mean() == pytest.approx(0.01, abs=0.002)
     assert (confidence < decision.confidence_threshold).mean() == pytest.approx(0.015, abs=0.002)

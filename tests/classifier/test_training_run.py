@@ -132,7 +132,12 @@ def test_onnx_interface(release: Path) -> None:
     assert "Erf" in operators
     assert "Erfc" not in operators
     assert [value.name for value in graph.input] == ["image"]
-    assert [value.name for value in graph.output] == ["logits", "embedding", "explanation"]
+    assert [value.name for value in graph.output] == [
+        "logits",
+        "embedding",
+        "explanation",
+        "pooled",
+    ]
     assert graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
