@@ -12,12 +12,13 @@ case "${1:-}" in
     web)
         exec "$python" -m uvicorn wbclab.asgi:application \
             --host "${WBCLAB_HOST:-127.0.0.1}" --port "${WBCLAB_PORT:-8000}" \
-            --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off
+            --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off \
+            --no-access-log --log-level warning
         ;;
     worker | gpu-worker)
         # One process, one task at a time: the batch is formed in the claim, not in the pool. A GPU
         # worker is the same command in another image, with WBCLAB_ENGINE=tensorflow.
-        exec "$python" -m celery -A wbclab worker --queues classify --pool solo --concurrency 1 \
+        exec "$python" -m celery -A wbclab --quiet worker --queues classify --pool solo --concurrency 1 \
             --prefetch-multiplier 1 --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
         ;;
     sweeper)

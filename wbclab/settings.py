@@ -65,6 +65,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "wbclab.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -144,7 +145,8 @@ SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
-if env.bool("WBCLAB_BEHIND_PROXY", default=False):
+BEHIND_PROXY = env.bool("WBCLAB_BEHIND_PROXY", default=False)
+if BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -313,13 +315,30 @@ SPECTACULAR_SETTINGS = {
 }
 
 # --- logging --------------------------------------------------------------------------------------
+LOG_FORMAT = env.str("WBCLAB_LOG_FORMAT", default="console")
+if LOG_FORMAT not in ("console", "json"):
+    raise environ.ImproperlyConfigured("WBCLAB_LOG_FORMAT must be console or json.")
+SLOW_QUERY_SECONDS = env.float("WBCLAB_SLOW_QUERY_SECONDS", default=1.0)
+LOGGING_CONFIG = "wbclab.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "console": {"format": "{asctime} {levelname:7} {name}: {message}", "style": "{"},
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "console"}},
+    "formatters": {"lines": {"()": "wbclab.logs.formatter", "as_json": LOG_FORMAT == "json"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "lines"}},
     "root": {"handlers": ["console"], "level": env.str("WBCLAB_LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"propagate": True, "handlers": []}},
+    "loggers": {
+        # Lines of their own of each request, with its address: wbclab.request_log writes ours.
+        "django.server": {"propagate": False, "handlers": []},
+        "uvicorn.access": {"propagate": False, "handlers": []},
+        "uvicorn": {"propagate": True, "handlers": []},
+        "django.request": {"level": "ERROR"},
+        # Below a warning they repeat what passes through them: parameters, headers, data sets.
+        **{
+            name: {"level": "WARNING"}
+            for name in (
+                *("django.db", "django.template", "httpx", "httpcore", "pynetdicom", "pydicom"),
+                *("hl7", "botocore", "boto3", "s3transfer", "urllib3", "PIL"),
+            )
+        },
+    },
 }

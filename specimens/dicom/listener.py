@@ -266,7 +266,8 @@ class Listener:
         else:
             facts.refused += 1
             facts.reason = answer.text[:300]
-            logger.info("%s: refused, %#06x: %s", facts.calling_ae, answer.status, answer.text)
+            # The text may repeat what the data set said; it stands in the log of imports.
+            logger.info("%s: an instance was refused: %#06x", facts.calling_ae, answer.status)
         return answer
 
     def _take(self, event: evt.Event, spool: Spool, facts: AssociationFacts) -> Answer:

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import structlog
 from django.db import connection, models, transaction
 from django.utils import timezone
 
@@ -49,6 +50,8 @@ def record(
     event.hash = event.computed_hash()
     event.full_clean(exclude=["actor", "site", "specimen"])
     event.save(force_insert=True)
+    # The log lines that follow tell what they belong to.
+    structlog.contextvars.bind_contextvars(site=event.site_id, specimen=event.specimen_id)
     return event
 
 

@@ -1,6 +1,5 @@
 """The worker: claims due jobs, decodes, classifies outside any transaction, writes results."""
 
-import logging
 import os
 import socket
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, connection
@@ -35,7 +35,7 @@ from specimens.services.queue import (
     return_job,
 )
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 class ClassificationWorker:
@@ -57,7 +57,12 @@ class ClassificationWorker:
         self.decoders.__enter__()
         self.version: ModelVersion = register_model_version(self.artifact)
         self._heart.start()
-        logger.info("worker %s is ready: %s, %s", self.name, self.engine.name, self.version)
+        logger.info(
+            "worker is ready",
+            worker=self.name,
+            engine=self.engine.name,
+            model=str(self.version),
+        )
         return self
 
     def __exit__(
@@ -84,6 +89,8 @@ class ClassificationWorker:
     def _run(self, claim: Claim) -> int:
         if not claim.jobs:
             return 0
+        structlog.contextvars.clear_contextvars()
+        started = time.perf_counter()
         with self._heart.holding(claim.token):
             prepared = self.decoders.prepare([_paths(job.cell_image) for job in claim.jobs])
             failures = [
@@ -97,7 +104,9 @@ class ClassificationWorker:
                 if isinstance(result, PreparedImage)
             ]
             predictions = self._classify(claim, images)
-            return finish_jobs(token=claim.token, predictions=predictions, failures=failures)
+            ended = finish_jobs(token=claim.token, predictions=predictions, failures=failures)
+        _log_batch(claim, predictions, failures, time.perf_counter() - started)
+        return ended
 
     def _classify(
         self, claim: Claim, images: Sequence[tuple[Job, PreparedImage]]
@@ -109,7 +118,7 @@ class ClassificationWorker:
         try:
             results = self.engine.classify(np.stack([image.pixels for _, image in images]))
         except Exception as error:
-            logger.exception("the engine failed on a batch of %d", len(images))
+            logger.exception("the engine failed on a batch", images=len(images))
             if len(images) == 1:
                 job = images[0][0]
                 return_job(token=claim.token, job=job, code="engine_error", text=str(error))
@@ -144,6 +153,23 @@ class ClassificationWorker:
             engine=self.engine.name,
             milliseconds=milliseconds,
         )
+
+
+def _log_batch(
+    claim: Claim,
+    predictions: Sequence[Prediction],
+    failures: Sequence[tuple[Job, str, str]],
+    seconds: float,
+) -> None:
+    structlog.contextvars.clear_contextvars()  # of the last specimen that moved on
+    logger.info(
+        "batch",
+        jobs=[job.pk for job in claim.jobs],
+        classified=len(predictions),
+        failed={job.pk: code for job, code, _ in failures},
+        ms=round(seconds * 1000, 1),
+        engine_ms=round(sum(prediction.milliseconds for prediction in predictions), 1),
+    )
 
 
 def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
@@ -189,7 +215,7 @@ class _Heart:
             try:
                 self._beat()
             except DatabaseError as error:
-                logger.warning("heartbeat: the database cannot be reached (%s)", error)
+                logger.warning("heartbeat: the database cannot be reached", error=error)
                 connection.close()
         connection.close()
 

@@ -1,8 +1,9 @@
 """One try of one delivery: rendered once, sent, and written down what became of it."""
 
-import logging
+import time
 from typing import Any
 
+import structlog
 from django.db import connection
 from django.db.models import OuterRef, Subquery
 
@@ -23,7 +24,7 @@ from specimens.selectors.codes import code_table
 from specimens.selectors.reports import picture_files, report_sheet
 from specimens.services.deliveries_queue import fail_delivery, finish_delivery, keep_payload
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 
 def attempt_delivery(*, delivery: Delivery) -> bool:
@@ -31,13 +32,28 @@ def attempt_delivery(*, delivery: Delivery) -> bool:
 
     The database is used before and after, and let go of while the other side takes its time.
     """
+    started = time.perf_counter()
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(
+        delivery=delivery.pk,
+        destination=delivery.destination_id,
+        specimen=delivery.specimen_id,
+        site=delivery.destination.site_id,
+        attempt=delivery.attempts,
+    )
     try:
         receipt = _send(delivery)
     except DeliveryFailure as failure:
-        logger.warning("%s to %s: %s", delivery, delivery.destination, failure)
+        # What the other side said stands at the delivery: it may have repeated what it was sent.
+        logger.warning("not delivered", error=failure, ms=_milliseconds(started))
         fail_delivery(delivery=delivery, failure=failure)
         return False
+    logger.info("delivered", ms=_milliseconds(started))
     return finish_delivery(delivery=delivery, receipt=receipt)
+
+
+def _milliseconds(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 1)
 
 
 def _send(delivery: Delivery) -> Receipt:
@@ -54,7 +70,7 @@ def _send(delivery: Delivery) -> Receipt:
         raise PermanentFailure(str(error)) from error
     except Exception as error:
         # A fault of ours must neither lose the report nor stop the others: a person sees it.
-        logger.exception("%s to %s failed", delivery, destination)
+        logger.exception("a delivery failed by a fault of ours")
         raise PermanentFailure(
             f"It could not be made or sent because of a fault in wbclab ({type(error).__name__}: "
             f"{error}). Tell whoever looks after it; retry it when the cause is known."

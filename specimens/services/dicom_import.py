@@ -1,8 +1,8 @@
 """Taking in DICOM instances. When `receive_instance` returns, what it took cannot be lost."""
 
-import logging
 from pathlib import Path
 
+import structlog
 from django.core.exceptions import PermissionDenied
 from django.core.files.base import File
 from django.core.files.storage import default_storage
@@ -30,7 +30,7 @@ from specimens.services.imaging import clean_filename, refuse_when_full
 
 __all__ = ["ImportOutcome", "receive_instance", "record_refusal"]
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 State = DicomInstance.State
 # Senders that bring the same UID at once, or an accession in between: each round sees one more.
@@ -65,13 +65,22 @@ def receive_instance(
         confirmed=confirmed,
     )
     try:
-        return _receive(arrival, path)
+        outcome = _receive(arrival, path)
     except DicomRefusal as refusal:
+        logger.info("a DICOM object was refused", way=way, code=refusal.code)
         record_refusal(
             site=site, sender=sender, way=way, refusal=refusal, actor=actor, path=path,
             filename=arrival.filename,
         )  # fmt: skip
         raise
+    logger.info(
+        "a DICOM object came in",
+        way=way,
+        instance=outcome.instance_id,
+        outcome=outcome.state,
+        specimen=outcome.specimen_id,
+    )
+    return outcome
 
 
 def _receive(arrival: Arrival, path: Path) -> ImportOutcome:

@@ -75,4 +75,4 @@ def record_refusal(
             transfer_syntax_uid=known.transfer_syntax_uid if known else "",
         )
     except (DatabaseError, OSError):
-        logger.exception("a refusal could not be written to the import log: %s", refusal)
+        logger.exception("a refusal could not be written to the import log: %s", refusal.code)

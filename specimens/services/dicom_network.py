@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 from django.db import DatabaseError, InterfaceError, OperationalError, connections, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -57,6 +58,8 @@ class DatabaseIntake:
 
     def instance(self, path: Path, facts: AssociationFacts) -> Answer:
         """Import one instance; success only after the commit."""
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(association=facts.key)
         try:
             return self._import(path, facts)
         except DicomRefusal as refusal:

@@ -1,9 +1,10 @@
 """Messages of hospital systems: kept, followed once, answered; what is unclear is held."""
 
-import logging
 from datetime import tzinfo
+from functools import partial
 from typing import Any, Final
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DatabaseError, DataError, IntegrityError, transaction
@@ -25,7 +26,7 @@ from specimens.services.inbound_outcomes import NO_CORRECTION, Correction, Held,
 from specimens.services.inbound_patients import update_patient, with_own_issuer
 from specimens.workflow import NotAllowedInState
 
-logger = logging.getLogger(__name__)
+logger = structlog.get_logger(__name__)
 
 State = InboundMessage.State
 TEXT_LENGTH: Final = 500
@@ -164,7 +165,7 @@ def _hold(row: InboundMessage, code: str, text: str, unknown_test: str = "") -> 
 
 def _fault(row: InboundMessage, error: Exception) -> None:
     """A fault of ours: the sender has done nothing wrong, and the order must not be lost."""
-    logger.exception("message %s could not be followed", row)
+    logger.exception("a message could not be followed", message=row.pk)
     _hold(row, "fault", f"A fault in wbclab ({type(error).__name__}). Tell who looks after it.")
 
 
@@ -279,3 +280,5 @@ def _record(actor: User, row: InboundMessage, action: str) -> None:
         "text": row.text,
     }
     audit.record(actor=actor, action=action, subject=row, site=row.site, details=details)
+    fields = {"message": row.pk, "state": str(row.state), "answer": row.answer, "code": row.code}
+    transaction.on_commit(partial(logger.info, action, **fields))

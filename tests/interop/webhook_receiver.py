@@ -52,13 +52,15 @@ class _Request(BaseHTTPRequestHandler):
 class ReceiverThread:
     """A receiver in a thread of the test, which keeps what came. Use as a context manager.
 
-    `statuses` are answered in turn, then 204; `answer_headers` go with each.
+    `statuses` are answered in turn, then 204; `answer_headers` go with each, and where `repeats` is
+    set the body that came.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self._tls = tls
         self.statuses: list[int] = []
         self.answer_headers: dict[str, str] = {}
+        self.repeats = False
         self.requests: list[tuple[dict[str, str], Any]] = []
         self.bodies: list[bytes] = []
 
@@ -75,6 +77,8 @@ class ReceiverThread:
                 for name, value in keeper.answer_headers.items():
                     self.send_header(name, value)
                 self.end_headers()
+                if keeper.repeats:
+                    self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing."""

@@ -139,6 +139,7 @@ class Composition:
             "WBCLAB_DICOM_HOST": "127.0.0.1",
             "WBCLAB_DICOM_PORT": str(free_port()),
             "WBCLAB_DICOM_PEERS": "SCANNER",
+            "WBCLAB_LOG_FORMAT": "json",
             "WBCLAB_HL7_HOST": "127.0.0.1",
             "WBCLAB_HL7_PORT": str(free_port()),
         }
@@ -183,6 +184,13 @@ class Composition:
     def log_of(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
 
+    def events_of(self, name: str) -> list[str]:
+        """What the service logged; fails where a line is no JSON object."""
+        lines = (self.folder / f"{name}.log").read_text().splitlines()
+        # Celery says in the signal's handler itself, where it may not log, that it stops.
+        logged = [line for line in lines if line and not line.startswith("worker: Warm shutdown")]
+        return [str(json.loads(line)["event"]) for line in logged]
+
     def get_health(self) -> tuple[int, str]:
         headers = {"Host": SITE["WBCLAB_ALLOWED_HOSTS"], "X-Forwarded-Proto": "https"}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
@@ -220,3 +228,6 @@ def test_the_services_start_as_written_become_healthy_and_stop(composition: Comp
         for name, process in processes.items():
             # The sweeper needs no clean-up: it ends by the signal itself.
             assert process.wait(30) in {0, -signal.SIGTERM}, composition.log_of(name)
+    events = {name: composition.events_of(name) for name in lasting}
+    assert {"worker is ready"} <= set(events["worker"]) & set(events["gpu-worker"])
+    assert "deliverer stopped" in events["deliverer"]

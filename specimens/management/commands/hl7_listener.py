@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -83,6 +84,7 @@ class Intake:
         if (refused := unreadable_answer(raw)) is not None:
             logger.warning("%s sent no HL7 message", peer)
             return refused
+        structlog.contextvars.clear_contextvars()
         try:
             actor, site = self._who_and_where()
             return receive_message(actor=actor, site=site, raw=raw, peer=peer)
