@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
+from specimens.services.queue_entry import forget_counts
 from tests.factories import Cast, make_cast
 
 
@@ -15,6 +16,7 @@ def _own_folders(tmp_path: Path, settings: Any) -> Iterator[None]:
     """Images, the doorbell and static files of a test lie in its own folder."""
     settings.MEDIA_ROOT = tmp_path / "images"
     settings.DOORBELL_PATH = tmp_path / "doorbell"
+    forget_counts()
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     yield
 

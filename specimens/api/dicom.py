@@ -23,8 +23,10 @@ from specimens.services.dicom_import import ImportOutcome
 from specimens.services.dicom_import_uploads import receive_upload
 from specimens.services.errors import QueueFull, StorageUnavailable
 from specimens.services.imaging import clean_filename
+from specimens.services.queue_entry import RETRY_AFTER_SECONDS
 
 _TRUNCATED: Final = problem_body(ApiError(422, "truncated", "The DICOM file is cut off."))
+_KEPT: Final = ("stored", "unmatched", "quarantined")
 STATES: Final = ("stored", "duplicate", "unmatched", "quarantined", "refused")
 
 
@@ -138,7 +140,7 @@ class DicomView(ResourceView):
                 values["specimen"],
             )
         site = specimen.site if specimen is not None else own_site(user, values["site"])
-        lines = []
+        lines: list[dict[str, Any]] = []
         for upload in uploads:
             name = clean_filename(upload.name)
             try:
@@ -151,10 +153,11 @@ class DicomView(ResourceView):
                     confirmed=values["confirmed"],
                 )
             except DicomRefusal as refusal:
-                lines.append(_refused(name, refusal, alone=len(uploads) == 1))
+                kept = any(line["state"] in _KEPT for line in lines)
+                lines.append(_refused(name, refusal, alone=len(uploads) == 1, kept=kept))
             else:
                 lines.append(_line(name, outcome))
-        new = any(line["state"] in ("stored", "unmatched", "quarantined") for line in lines)
+        new = any(line["state"] in _KEPT for line in lines)
         code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
         return Response({"received": lines}, status=code)
 
@@ -172,11 +175,14 @@ def _line(filename: str, outcome: ImportOutcome) -> dict[str, Any]:
     }
 
 
-def _refused(filename: str, refusal: DicomRefusal, *, alone: bool) -> dict[str, Any]:
-    """The line of a refused file; a file that came alone is a problem, and so is the platform's."""
-    if refusal.code == "queue_full":
-        raise QueueFull(retry_after_seconds=30) from refusal
-    if refusal.may_pass:
+def _refused(filename: str, refusal: DicomRefusal, *, alone: bool, kept: bool) -> dict[str, Any]:
+    """The line of a refused file.
+
+    One that came alone is a problem, and so is the platform's own, while no file before is kept.
+    """
+    if refusal.code == "queue_full" and not kept:
+        raise QueueFull(retry_after_seconds=RETRY_AFTER_SECONDS) from refusal
+    if refusal.may_pass and not kept:
         raise StorageUnavailable(refusal.text) from refusal
     if alone:
         raise ApiError(_status_of(refusal.code), refusal.code, refusal.text) from refusal

@@ -13,6 +13,7 @@ import redis
 from django.conf import settings
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import Error, connection
+from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from classifier.models import ModelVersion
@@ -89,13 +90,21 @@ def _storage() -> Part:
 
 
 def _queue() -> Part:
-    """Count what waits, no further than the limit: a walk over the index of queued jobs."""
-    queued = Job.objects.filter(state=Job.State.QUEUED)
-    depth = queued.order_by("priority", "id")[: settings.QUEUE_LIMIT + 1].count()
-    oldest = queued.order_by("id").values_list("created_at", flat=True).first()
-    age = round((timezone.now() - oldest).total_seconds(), 1) if oldest else 0.0
-    details = {"depth": depth, "limit": settings.QUEUE_LIMIT, "oldest_seconds": age}
-    if depth > settings.QUEUE_LIMIT:
+    """Look at what waits, the most urgent first, and no further than the limit.
+
+    Full for a predict call is where more than that waits for an answer. A bulk import of as many
+    is no reason to call the service ill (services/queue_entry.py).
+    """
+    limit = settings.QUEUE_LIMIT
+    fresh = Job.objects.filter(state=Job.State.QUEUED, attempts=0)
+    found = fresh.order_by("priority", "turn", "id")[: limit + 1].aggregate(
+        depth=Count("pk"),
+        clients=Count("pk", filter=Q(priority=Job.Urgency.WAITING_CLIENT)),
+        oldest=Min("created_at"),
+    )
+    age = round((timezone.now() - found["oldest"]).total_seconds(), 1) if found["oldest"] else 0.0
+    details = {"depth": found["depth"], "limit": limit, "oldest_seconds": age}
+    if found["clients"] > limit:
         return Part(False, "The queue is full; images are refused for now.", details)
     return Part(True, details=details)
 

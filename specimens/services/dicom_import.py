@@ -11,7 +11,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, transact
 from specimens import workflow
 from specimens.dicom.reader import ReadInstance, read_instance
 from specimens.dicom.refusals import DicomRefusal
-from specimens.models import DicomImport, DicomInstance, Site, Specimen, User
+from specimens.models import DicomImport, DicomInstance, Job, Site, Specimen, User
 from specimens.models.dicom import Way
 from specimens.permissions import Action, require, visible_to
 from specimens.selectors.dicom import decision_for
@@ -26,7 +26,8 @@ from specimens.services.dicom_import_rows import (
     write_rows,
 )
 from specimens.services.errors import Conflict, QueueFull
-from specimens.services.imaging import clean_filename, refuse_when_full
+from specimens.services.imaging import clean_filename
+from specimens.services.queue_entry import refuse_when_full, urgency_of
 
 __all__ = ["ImportOutcome", "receive_instance", "record_refusal"]
 
@@ -86,12 +87,12 @@ def receive_instance(
 def _receive(arrival: Arrival, path: Path) -> ImportOutcome:
     _check_permission(arrival)
     try:
-        refuse_when_full()
         read = read_instance(path)
         for _ in range(_ROUNDS):
             known = _known(arrival, read)
             if known is not None:
                 return known
+            _refuse_when_full(arrival, read)
             try:
                 return _store(arrival, read, path)
             except (IntegrityError, MatchedMeanwhile):
@@ -104,6 +105,22 @@ def _receive(arrival: Arrival, path: Path) -> ImportOutcome:
         raise DicomRefusal("database_unavailable", text) from error
     text = "The same object arrives from several senders at once. Send it again."
     raise DicomRefusal("queue_full", text)
+
+
+def _refuse_when_full(arrival: Arrival, read: ReadInstance) -> None:
+    """Refuse before anything is written; where routine work fills the queue, STAT work is let in.
+
+    `write_rows` asks again for the specimen it has found and locked.
+    """
+    urgency = Job.Urgency.ROUTINE if arrival.specimen is None else urgency_of(arrival.specimen)
+    try:
+        refuse_when_full(site=arrival.site, urgency=urgency)
+    except QueueFull:
+        candidate = decision_for(arrival.site, read.attributes).candidate
+        if arrival.specimen is not None or candidate is None:
+            raise
+        specimen = Specimen.objects.select_related("order").get(pk=candidate.specimen_id)
+        refuse_when_full(site=arrival.site, urgency=urgency_of(specimen))
 
 
 def _check_permission(arrival: Arrival) -> None:

@@ -2,14 +2,11 @@
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
-
-from django.db import transaction
 
 from specimens import workflow
-from specimens.models import CellImage, DicomFrame, DicomInstance, Job, Specimen, User
-from specimens.services import audit, doorbell
-from specimens.services.queue import urgency_of
+from specimens.models import CellImage, DicomFrame, DicomInstance, Specimen, User
+from specimens.services import audit
+from specimens.services.queue_entry import enqueue
 
 
 def add_frames(
@@ -41,8 +38,7 @@ def add_frames(
     for frame, digest in zip(frames, digests, strict=True):
         frame.cell_image = images[digest]
     DicomFrame.objects.bulk_update(frames, ["cell_image"])
-    urgency = urgency_of(specimen)
-    Job.objects.bulk_create(Job(cell_image=image, priority=urgency) for image in fresh)
+    enqueue(images=fresh, specimen=specimen)
     if fresh:
         specimen.state = state
         specimen.save(update_fields=["state"])
@@ -57,7 +53,6 @@ def add_frames(
                 "sop_instance_uids": sorted({one.instance.sop_instance_uid for one in frames})[:50],
             },
         )
-        transaction.on_commit(partial(doorbell.ring, jobs=len(fresh)))
     return [images[digest].pk for digest in digests]
 
 

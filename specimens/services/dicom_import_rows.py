@@ -13,6 +13,7 @@ from specimens.selectors.dicom import candidate_of, decision_for
 from specimens.services import audit
 from specimens.services.dicom_import_arrival import Arrival, ImportOutcome, log_outcome
 from specimens.services.dicom_import_cells import add_frames
+from specimens.services.queue_entry import refuse_when_full, urgency_of
 
 State = DicomInstance.State
 
@@ -76,7 +77,7 @@ def unsaved_instance(arrival: Arrival, read: ReadInstance) -> DicomInstance:
 def write_rows(arrival: Arrival, read: ReadInstance, instance: DicomInstance) -> ImportOutcome:
     """Decide and write, under the locks that keep the decision true until the commit.
 
-    Raises DicomRefusal, MatchedMeanwhile, IntegrityError (the same UID from somebody faster).
+    Raises DicomRefusal, QueueFull, MatchedMeanwhile, IntegrityError (somebody was faster).
     """
     first = same_uid(arrival.site, read).select_for_update(of=("self",)).first()
     if first is not None:
@@ -142,6 +143,8 @@ def _destination(
     locked = Specimen.objects.select_for_update(of=("self",)).select_related("order")
     specimen = locked.get(pk=chosen, site=arrival.site)
     if workflow.may(workflow.Act.ADD_IMAGES, specimen.state):
+        frames = instance.number_of_frames
+        refuse_when_full(site=arrival.site, urgency=urgency_of(specimen), images=frames)
         instance.state = State.MATCHED
         return specimen, slide_id
     if arrival.specimen is not None:

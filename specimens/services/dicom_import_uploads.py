@@ -18,6 +18,7 @@ from specimens.permissions import Action, require
 from specimens.services.dicom_import import ImportOutcome, receive_instance
 from specimens.services.errors import QueueFull, StorageUnavailable
 from specimens.services.imaging import Received, add_cell_images, clean_filename
+from specimens.services.queue_entry import RETRY_AFTER_SECONDS
 
 
 def add_files(
@@ -46,9 +47,27 @@ def add_files(
     answers |= dict(zip(pictures, received, strict=True))
     way = Way.API if source == CellImage.Source.API else Way.UPLOAD
     for place, upload in enumerate(uploads):
-        if place not in answers:
+        if place in answers:
+            continue
+        try:
             answers[place] = _add_instance(actor, specimen, upload, way, confirmed)
+        except (QueueFull, StorageUnavailable) as refusal:
+            if not any(one.status == "accepted" for one in answers.values()):
+                raise
+            # What came before it is stored, so the call as a whole cannot be refused any more.
+            code, text = not_stored(refusal)
+            answers[place] = Received(
+                clean_filename(upload.name), "refused", None, None, code, text
+            )
     return [answers[place] for place in range(len(uploads))]
+
+
+def not_stored(refusal: QueueFull | StorageUnavailable) -> tuple[str, str]:
+    """Return code and text for one file of several that came when there was no room any more."""
+    if isinstance(refusal, QueueFull):
+        text = f"The queue is full: send it again in {refusal.retry_after_seconds} s."
+        return "queue_full", text
+    return "storage_unavailable", str(refusal)
 
 
 def is_dicom_upload(upload: "UploadedFile[bytes]") -> bool:
@@ -98,7 +117,7 @@ def _add_instance(
         )
     except DicomRefusal as refusal:
         if refusal.code == "queue_full":
-            raise QueueFull(retry_after_seconds=30) from refusal
+            raise QueueFull(retry_after_seconds=RETRY_AFTER_SECONDS) from refusal
         if refusal.may_pass:
             raise StorageUnavailable(refusal.text) from refusal
         return Received(filename, "refused", code=refusal.code, message=refusal.text)

@@ -5,10 +5,8 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import BinaryIO, Literal, cast
 
-from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
@@ -18,9 +16,9 @@ from classifier.imaging.refusal import ImageRefused
 from specimens import workflow
 from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.permissions import Action, require, visible_to
-from specimens.services import audit, doorbell
-from specimens.services.errors import QueueFull, StorageUnavailable
-from specimens.services.queue import urgency_of
+from specimens.services import audit
+from specimens.services.errors import StorageUnavailable
+from specimens.services.queue_entry import enqueue, refuse_when_full, urgency_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,21 +67,13 @@ def add_cell_images(
         require(actor, Action.ADD_IMAGES)
         specimen = visible_to(actor, Specimen).select_related("order").get(pk=specimen.pk)
         workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
-    refuse_when_full()
+    refuse_when_full(site=site, urgency=urgency_of(specimen), images=len(uploads))
     answers = []
     for upload in uploads:
         answers.append(_receive(upload, site, specimen, actor, source, is_synthetic))
     _mark_duplicates(answers, specimen)
-    _store_and_queue(answers, actor, specimen, urgency_of(specimen))
+    _store_and_queue(answers, actor, specimen)
     return answers
-
-
-def refuse_when_full() -> None:
-    """Raise QueueFull where more work waits than the site allows."""
-    # Walks the partial index of queued jobs, and only that far: cheap while the queue is short.
-    queued = Job.objects.filter(state=Job.State.QUEUED).order_by("priority", "id")
-    if queued[settings.QUEUE_LIMIT :][:1].values_list("pk").first() is not None:
-        raise QueueFull(retry_after_seconds=30)
 
 
 def _receive(
@@ -142,7 +132,6 @@ def _store_and_queue(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,
-    urgency: Job.Urgency,
 ) -> None:
     written: dict[str, Received] = {}
     try:
@@ -152,7 +141,7 @@ def _store_and_queue(
                 file.save(answer.upload.name or "", answer.upload, save=False)
                 written[str(file.name)] = answer
         with transaction.atomic():
-            _write_rows(answers, actor, specimen, urgency)
+            _write_rows(answers, actor, specimen)
         _delete(name for name, answer in written.items() if answer.status != "accepted")
     except BaseException as error:
         _delete(written)
@@ -174,21 +163,19 @@ def _write_rows(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,
-    urgency: Job.Urgency,
 ) -> None:
     if specimen is not None:
         # The lock makes the second look at duplicates final: two people may drop the same folder.
-        specimen = Specimen.objects.select_for_update(of=("self",)).get(pk=specimen.pk)
+        locked = Specimen.objects.select_for_update(of=("self",)).select_related("order")
+        specimen = locked.get(pk=specimen.pk)
         state = workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
         _mark_duplicates([a for a in answers if a.status == "accepted"], specimen)
     accepted = [a for a in answers if a.status == "accepted"]
     images = CellImage.objects.bulk_create([a.cell_image for a in accepted if a.cell_image])
-    jobs = Job.objects.bulk_create([Job(cell_image=i, priority=urgency) for i in images])
+    jobs = enqueue(images=images, specimen=specimen)
     for answer, job in zip(accepted, jobs, strict=True):
         answer.job = job
-    if not accepted:
-        return
-    if specimen is not None:
+    if accepted and specimen is not None:
         specimen.state = state
         specimen.save(update_fields=["state"])
         audit.record(
@@ -198,4 +185,3 @@ def _write_rows(
             specimen=specimen,
             details={"images": len(accepted), "source": accepted[0].cell_image.source},  # type: ignore[union-attr]
         )
-    transaction.on_commit(partial(doorbell.ring, jobs=len(jobs)))

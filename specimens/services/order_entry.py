@@ -6,12 +6,12 @@ from typing import Any, Final
 from django.db import transaction
 from django.utils import timezone
 
-from specimens.models import Job, Order, Site, Specimen, User
+from specimens.models import Order, Site, Specimen, User
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
 from specimens.services.accessioning import OrderData, PatientData, new_order
 from specimens.services.errors import Conflict
-from specimens.services.queue import urgency_of
+from specimens.services.queue_entry import change_urgency
 from specimens.services.review_queue import refresh_flags
 from specimens.workflow import NotAllowedInState
 
@@ -58,8 +58,7 @@ def change_order(*, actor: User, order: Order, changes: Mapping[str, Any]) -> Or
     details = _apply(found, changes, ORDER_FIELDS)
     if "priority" in details:
         for specimen in found.specimens.select_related("order"):
-            waiting = Job.objects.filter(cell_image__specimen=specimen, state=Job.State.QUEUED)
-            waiting.update(priority=urgency_of(specimen))
+            change_urgency(specimen=specimen)
     if details:
         audit.record(
             actor=actor, action="order.changed", subject=found, site=found.site, details=details

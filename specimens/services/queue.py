@@ -4,20 +4,20 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from functools import partial
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, Field, OuterRef, QuerySet
 from django.utils import timezone
 
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen, User
-from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit, doorbell
 from specimens.services.deliveries import enqueue_preliminary
+from specimens.services.queue_entry import enqueue
 from specimens.services.review_queue import refresh_flags
 
 State = Job.State
@@ -31,43 +31,90 @@ class Claim:
     jobs: list[Job] = field(default_factory=list)
 
 
-def urgency_of(specimen: Specimen | None) -> Job.Urgency:
-    """Return how urgent its images are; without a specimen a client waits for the answer."""
-    if specimen is None:
-        return Job.Urgency.WAITING_CLIENT
-    stat = specimen.order.priority == Priority.STAT
-    return Job.Urgency.STAT if stat else Job.Urgency.ROUTINE
+# What a worker needs of an image, so that a claim is one round trip.
+_IMAGE_FIELDS: Final = ("id", "file", "frame", "width", "height")
+# The locking parts are CTEs: PostgreSQL may run a locking subquery of an UPDATE once for each row,
+# and then takes more than the limit.
+_CLAIM: Final = """
+WITH {parts}
+UPDATE specimens_job SET state = 'running', lease_token = %s, lease_until = %s, worker = %s,
+    attempts = attempts + 1
+WHERE id IN (SELECT id FROM taken)
+RETURNING id, cell_image_id, site_id, specimen_id, priority, turn, attempts, created_at,
+    (SELECT file FROM specimens_cellimage WHERE id = cell_image_id) AS image_file,
+    (SELECT frame FROM specimens_cellimage WHERE id = cell_image_id) AS image_frame,
+    (SELECT width FROM specimens_cellimage WHERE id = cell_image_id) AS image_width,
+    (SELECT height FROM specimens_cellimage WHERE id = cell_image_id) AS image_height
+"""
+_DUE: Final = """{name} AS MATERIALIZED (
+    SELECT id, priority, turn FROM specimens_job WHERE state = 'queued' AND {which}
+    ORDER BY priority, {order} LIMIT %s {lock}
+)"""
+_TAKEN: Final = """taken AS MATERIALIZED (
+    SELECT id FROM (
+        SELECT 0 AS place, stat.* FROM stat UNION ALL SELECT 0, routine.* FROM routine
+        UNION ALL SELECT 1, urgent.* FROM urgent
+    ) AS due
+    GROUP BY id, priority, turn ORDER BY min(place), priority, turn, id LIMIT %s
+)"""
+
+_END: Final = """
+UPDATE specimens_job
+SET state = %s, finished_at = %s, lease_until = NULL, error_code = %s, error = %s
+WHERE state = 'running' AND lease_token = %s AND cell_image_id IN ({places})
+RETURNING cell_image_id, specimen_id
+"""
 
 
 def claim_jobs(*, worker: str, limit: int, retries: bool = False) -> Claim:
     """Lease up to `limit` due jobs, the most urgent first; each job goes to one worker only.
 
-    `retries` selects those that were tried before. They are claimed apart from fresh ones, and one
-    at a time, so that an image that kills its worker takes no other with it.
+    Of sixteen places one is kept for STAT work and one for routine work: neither waits for ever
+    behind what is more urgent. `retries` selects jobs that were tried before. They are claimed
+    apart from fresh ones, and one at a time, so that an image that kills its worker takes no other
+    with it. Of their images only what a worker needs is read.
     """
-    now = timezone.now()
-    token = uuid.uuid4()
-    due = Job.objects.filter(state=State.QUEUED, due_at__lte=now).order_by("priority", "id")
-    due = due.filter(attempts__gt=0) if retries else due.filter(attempts=0)
-    due = due.select_related("cell_image")
-    if connection.features.has_select_for_update_skip_locked:
-        due = due.select_for_update(skip_locked=True, of=("self",))
+    now, token = timezone.now(), uuid.uuid4()
     lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
-    with transaction.atomic():
-        # Two statements on purpose: PostgreSQL may run a locking subquery of an UPDATE once for
-        # each row, and then takes more than the limit.
-        jobs = list(due[:limit])
-        Job.objects.filter(pk__in=[job.pk for job in jobs]).update(
-            state=State.RUNNING,
-            lease_token=token,
-            lease_until=lease_until,
-            attempts=F("attempts") + 1,
-            worker=worker,
-        )
+    parts, values = _retried(now, limit) if retries else _fresh(limit)
+    values += [_stored("lease_token", token), _stored("lease_until", lease_until), worker]
+    jobs = list(Job.objects.raw(_CLAIM.format(parts=parts), values))
     for job in jobs:
-        job.state, job.lease_token, job.lease_until = State.RUNNING, token, lease_until
-        job.attempts, job.worker = job.attempts + 1, worker
+        image = (job.cell_image_id, *(getattr(job, f"image_{name}") for name in _IMAGE_FIELDS[1:]))
+        job.cell_image = CellImage.from_db(connection.alias, _IMAGE_FIELDS, image)
+        job.state, job.worker = State.RUNNING, worker
+        job.lease_token, job.lease_until = token, lease_until
+    jobs.sort(key=lambda job: (job.priority, job.turn, job.pk))
     return Claim(token, jobs)
+
+
+def _stored(name: str, value: object) -> Any:
+    """Return a value of a column of Job as the database at hand takes it."""
+    field = cast("Field[Any, Any]", Job._meta.get_field(name))
+    return field.get_db_prep_value(value, connection)
+
+
+def _fresh(limit: int) -> tuple[str, list[Any]]:
+    kept = max(1, limit // 16) if limit >= 4 else 0
+    which = "attempts = 0"
+    parts = [
+        _due("urgent", which),
+        _due("stat", f"{which} AND priority = {Job.Urgency.STAT:d}"),
+        _due("routine", f"{which} AND priority = {Job.Urgency.ROUTINE:d}"),
+        _TAKEN,
+    ]
+    return ", ".join(parts), [limit, kept, kept, limit]
+
+
+def _retried(now: datetime, limit: int) -> tuple[str, list[Any]]:
+    due = _due("taken", "attempts > 0 AND due_at <= %s", order="id")
+    return due, [_stored("due_at", now), limit]
+
+
+def _due(name: str, which: str, order: str = "turn, id") -> str:
+    skip = connection.features.has_select_for_update_skip_locked
+    lock = "FOR UPDATE SKIP LOCKED" if skip else ""
+    return _DUE.format(name=name, which=which, order=order, lock=lock)
 
 
 def _held(token: uuid.UUID) -> QuerySet[Job]:
@@ -89,41 +136,40 @@ def finish_jobs(
 
     A job whose lease was taken over is left alone: the other worker's result stands.
     """
-    held = {
-        job.cell_image_id: job
-        for job in _held(token).select_for_update(of=("self",)).order_by("id")
-    }
-    now = timezone.now()
-    ours = [p for p in predictions if p.cell_image_id in held]
+    ended = _end(token, State.DONE, [p.cell_image_id for p in predictions])
+    ours = [p for p in predictions if p.cell_image_id in ended]
     Prediction.objects.bulk_create(ours, ignore_conflicts=True)
-    done = [held[p.cell_image_id].pk for p in ours]
-    Job.objects.filter(pk__in=done).update(
-        state=State.DONE, finished_at=now, lease_until=None, error="", error_code=""
-    )
-    failed = [(job, code, text) for job, code, text in failures if job.cell_image_id in held]
-    for job, code, text in failed:
-        Job.objects.filter(pk=job.pk).update(
-            state=State.FAILED, finished_at=now, lease_until=None, error_code=code, error=text[:500]
-        )
-    ended = [p.cell_image_id for p in ours] + [job.cell_image_id for job, _, _ in failed]
-    finish_specimens(cell_image_ids=ended)
-    return len(done) + len(failed)
+    for job, code, text in failures:
+        ended |= _end(token, State.FAILED, [job.cell_image_id], code, text)
+    finish_specimens(specimen_ids=ended.values())
+    return len(ended)
 
 
-def finish_specimens(*, cell_image_ids: Sequence[int]) -> None:
-    """Move each specimen of these images on whose last open job has ended."""
-    open_jobs = Job.objects.filter(
-        cell_image__specimen=OuterRef("pk"), state__in=[State.QUEUED, State.RUNNING]
-    )
-    ids = set(
-        CellImage.objects.filter(pk__in=cell_image_ids, specimen__isnull=False)
-        .order_by()
-        .values_list("specimen_id", flat=True)
-    )
+def _end(
+    token: uuid.UUID, state: Job.State, image_ids: Sequence[int], code: str = "", text: str = ""
+) -> dict[int, int | None]:
+    """End the jobs of these images that the lease still holds; return specimen by image."""
+    if not image_ids:
+        return {}
+    places = ", ".join(["%s"] * len(image_ids))
+    now, lease = _stored("finished_at", timezone.now()), _stored("lease_token", token)
+    values = [state.value, now, code, text[:500], lease, *image_ids]
+    with connection.cursor() as cursor:
+        cursor.execute(_END.format(places=places), values)
+        return dict(cursor.fetchall())
+
+
+def finish_specimens(*, specimen_ids: Iterable[int | None]) -> None:
+    """Move each of these specimens on whose last open job has ended."""
+    ids = {pk for pk in specimen_ids if pk is not None}
+    if not ids:
+        return
     # Locked first, looked at after: of two workers with the last two jobs, the later one sees both.
-    locked = Specimen.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk")
-    imaged = [s.pk for s in locked if s.state == Specimen.State.IMAGED]
-    for specimen in Specimen.objects.filter(~Exists(open_jobs), pk__in=imaged):
+    # Not against keys: an audit event that refers to the specimen need not wait.
+    imaged = Specimen.objects.filter(pk__in=ids, state=Specimen.State.IMAGED).order_by("pk")
+    locked = [one.pk for one in imaged.select_for_update(of=("self",), no_key=True)]
+    open_jobs = Job.objects.filter(specimen=OuterRef("pk"), state__in=[State.QUEUED, State.RUNNING])
+    for specimen in Specimen.objects.filter(~Exists(open_jobs), pk__in=locked):
         specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
         specimen.save(update_fields=["state"])
         refresh_flags(specimen=specimen)
@@ -169,7 +215,7 @@ def release_expired_leases() -> int:
     Job.objects.filter(pk__in=[j.pk for j in jobs if j not in exhausted]).update(
         state=State.QUEUED, lease_token=None, lease_until=None
     )
-    finish_specimens(cell_image_ids=[j.cell_image_id for j in exhausted])
+    finish_specimens(specimen_ids=[job.specimen_id for job in exhausted])
     return len(jobs)
 
 
@@ -191,14 +237,11 @@ def requeue_cell_images(
     require(actor, Action.REQUEUE)
     specimen = visible_to(actor, Specimen).select_for_update(of=("self",)).get(pk=specimen.pk)
     specimen.state = workflow.after(workflow.Act.REQUEUE, specimen.state)
-    images = specimen.cell_images.filter(predictions__isnull=True).exclude(
-        jobs__state__in=[State.QUEUED, State.RUNNING]
-    )
+    images = specimen.cell_images.filter(predictions__isnull=True).order_by("pk")
+    images = images.exclude(jobs__state__in=[State.QUEUED, State.RUNNING])
     if cell_images is not None:
         images = images.filter(pk__in=[image.pk for image in cell_images])
-    jobs = Job.objects.bulk_create(
-        [Job(cell_image=image, priority=urgency_of(specimen)) for image in images]
-    )
+    jobs = enqueue(images=list(images), specimen=specimen)
     if jobs:
         specimen.save(update_fields=["state"])
         audit.record(
@@ -208,7 +251,6 @@ def requeue_cell_images(
             specimen=specimen,
             details={"images": len(jobs)},
         )
-        transaction.on_commit(partial(doorbell.ring, jobs=len(jobs)))
     return len(jobs)
 
 

@@ -17,6 +17,7 @@ from specimens.models import (
     DicomImport,
     DicomInstance,
     Job,
+    Order,
     Specimen,
 )
 from specimens.services.dicom_import import ImportOutcome, receive_instance
@@ -190,12 +191,29 @@ def test_a_full_queue_asks_the_sender_to_come_again(
         cell_image=CellImage.objects.create(
             site=cast.site, specimen=specimen, sha256="0", filename="x", media_type="x", size=1,
             source="demo",
-        )
+        ),
+        site=cast.site,
     )  # fmt: skip
     with pytest.raises(DicomRefusal) as caught:
         receive(instance())
     assert caught.value.dicom_status == 0xA700
     assert caught.value.may_pass
+    assert (files_kept(), DicomInstance.objects.count()) == (0, 0)
+
+
+def test_a_full_queue_lets_stat_objects_in_up_to_its_own_limit(
+    cast: Cast, receive: Receive, settings: Any
+) -> None:
+    settings.QUEUE_LIMIT = 0
+    routine, stat = cast.specimen(accession_number="A1"), cast.specimen(accession_number="A2")
+    Order.objects.filter(pk=stat.order_id).update(priority="stat")
+    assert receive(instance(AccessionNumber="A1")).specimen_id == routine.pk
+    with pytest.raises(DicomRefusal, match="full"):
+        receive(instance(AccessionNumber="A1"))
+    assert receive(instance(AccessionNumber="A2")).specimen_id == stat.pk
+    with pytest.raises(DicomRefusal, match="full"):
+        receive(instance(AccessionNumber="A2"))
+    assert (files_kept(), DicomInstance.objects.count()) == (2, 2)
 
 
 def test_a_full_disk_asks_the_sender_to_come_again(

@@ -1,15 +1,19 @@
 """The queue by its rules: one lease per job, results only under it, nothing lost, nothing twice."""
 
 import uuid
+from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from classifier.models import ModelVersion
-from specimens.models import AuditEvent, Job, Prediction, Specimen
+from specimens.models import AuditEvent, CellImage, Job, Order, Prediction, Site, Specimen
+from specimens.services.errors import QueueFull
 from specimens.services.imaging import add_cell_images
+from specimens.services.order_entry import change_order
 from specimens.services.queue import (
     Claim,
     claim_jobs,
@@ -20,6 +24,7 @@ from specimens.services.queue import (
     return_job,
     sweep,
 )
+from specimens.services.queue_entry import enqueue, refuse_when_full
 from tests.factories import Cast, upload
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
@@ -178,3 +183,124 @@ def test_sweep_counts_what_is_due(cast: Cast) -> None:
     assert sweep() == 0
     _expire_leases()
     assert sweep() == 3
+
+
+def _queue_rows(site: Site, count: int, specimen: Specimen | None = None) -> None:
+    """Queue `count` images without files, as one call does."""
+    name = uuid.uuid4().hex
+    images = CellImage.objects.bulk_create(
+        CellImage(
+            site=site, specimen=specimen, file=f"{name}.png", sha256=f"{name}{number}",
+            filename="x.png", media_type="image/png", size=1, source="demo",
+        )
+        for number in range(count)
+    )  # fmt: skip
+    with transaction.atomic():
+        enqueue(images=images, specimen=specimen)
+
+
+def _stat(cast: Cast, **values: Any) -> Specimen:
+    specimen = cast.specimen(**values)
+    Order.objects.filter(pk=specimen.order_id).update(priority="stat")
+    return Specimen.objects.select_related("order").get(pk=specimen.pk)
+
+
+class TestFairness:
+    def test_a_small_site_is_served_beside_a_large_one(self, cast: Cast) -> None:
+        _queue_rows(cast.site, 200, cast.specimen())
+        claim_jobs(worker="a", limit=64)
+        _queue_rows(cast.other_site, 20, cast.specimen(site=cast.other_site))
+        claims = [claim_jobs(worker="a", limit=16) for _ in range(3)]
+        by_site = [Counter(job.site_id for job in claim.jobs) for claim in claims]
+        assert [count[cast.other_site.pk] for count in by_site] == [8, 8, 4]
+        assert [len(claim.jobs) for claim in claims] == [16, 16, 16]
+
+    def test_who_comes_in_small_parts_gets_no_more_than_who_comes_in_one(self, cast: Cast) -> None:
+        _queue_rows(cast.site, 100, cast.specimen())
+        other = cast.specimen(site=cast.other_site)
+        for _ in range(25):
+            _queue_rows(cast.other_site, 4, other)
+        sites = [job.site_id for _ in range(4) for job in claim_jobs(worker="a", limit=16).jobs]
+        assert sites == [cast.site.pk, cast.other_site.pk] * 32
+
+    def test_a_site_that_was_idle_has_saved_nothing_up(self, cast: Cast) -> None:
+        _queue_rows(cast.site, 300, cast.specimen())
+        for _ in range(10):
+            claim_jobs(worker="a", limit=16)
+        _queue_rows(cast.other_site, 100, cast.specimen(site=cast.other_site))
+        sites = Counter(job.site_id for job in claim_jobs(worker="a", limit=16).jobs)
+        assert sites == {cast.site.pk: 8, cast.other_site.pk: 8}
+
+    def test_within_a_site_one_specimen_after_the_other(self, cast: Cast) -> None:
+        first, second = cast.specimen(), cast.specimen()
+        _queue_rows(cast.site, 10, first)
+        _queue_rows(cast.site, 10, second)
+        found = [job.specimen_id for job in claim_jobs(worker="a", limit=20).jobs]
+        assert found == [first.pk] * 10 + [second.pk] * 10
+
+
+class TestUrgency:
+    def test_stat_and_a_waiting_client_come_before_a_bulk_import(self, cast: Cast) -> None:
+        _queue_rows(cast.site, 1000, cast.specimen())
+        _queue_rows(cast.site, 3, _stat(cast))
+        _queue_rows(cast.site, 2)
+        found = [job.priority for job in claim_jobs(worker="a", limit=16).jobs]
+        assert found == [0, 0, 1, 1, 1] + [5] * 11
+
+    def test_one_place_of_sixteen_is_kept_for_what_is_less_urgent(self, cast: Cast) -> None:
+        _queue_rows(cast.site, 10, cast.specimen())
+        _queue_rows(cast.site, 10, _stat(cast))
+        _queue_rows(cast.site, 100)
+        for _ in range(3):
+            found = [job.priority for job in claim_jobs(worker="a", limit=16).jobs]
+            assert found == [0] * 14 + [1, 5]
+        found = [job.priority for job in claim_jobs(worker="a", limit=48).jobs]
+        assert Counter(found) == {0: 42, 1: 3, 5: 3}
+
+    def test_waiting_images_follow_the_priority_of_their_order(self, cast: Cast) -> None:
+        late, stat = cast.specimen(), _stat(cast)
+        _queue_rows(cast.site, 30, cast.specimen())
+        _queue_rows(cast.site, 4, late)
+        _queue_rows(cast.site, 4, stat)
+        change_order(actor=cast.technician, order=late.order, changes={"priority": "stat"})
+        claim = claim_jobs(worker="a", limit=9)
+        found = [(job.specimen_id, job.priority) for job in claim.jobs[:8]]
+        assert found == [(stat.pk, 1)] * 4 + [(late.pk, 1)] * 4
+
+    def test_a_claim_knows_what_a_worker_asks_of_an_image(
+        self, cast: Cast, django_assert_num_queries: Any
+    ) -> None:
+        _queue_rows(cast.site, 2, cast.specimen())
+        with django_assert_num_queries(1):
+            claim = claim_jobs(worker="a", limit=2)
+            names = [(job.cell_image.thumbnail_name, job.cell_image.width) for job in claim.jobs]
+        assert all(name.endswith(".png.thumb.jpg") for name, _ in names)
+        job = Job.objects.get(pk=claim.jobs[0].pk)
+        assert (job.state, job.attempts, job.worker) == (Job.State.RUNNING, 1, "a")
+        assert (job.lease_token, job.lease_until) == (claim.token, claim.jobs[0].lease_until)
+
+
+class TestRoom:
+    def test_one_site_and_one_urgency_close_the_door_to_no_other(
+        self, cast: Cast, settings: Any
+    ) -> None:
+        settings.QUEUE_LIMIT = 9
+        _queue_rows(cast.site, 10, cast.specimen())
+        with pytest.raises(QueueFull):
+            refuse_when_full(site=cast.site, urgency=Job.Urgency.ROUTINE)
+        refuse_when_full(site=cast.site, urgency=Job.Urgency.STAT)
+        refuse_when_full(site=cast.other_site, urgency=Job.Urgency.ROUTINE)
+
+    def test_many_small_calls_are_counted_without_asking_each_time(
+        self, cast: Cast, settings: Any, django_assert_max_num_queries: Any
+    ) -> None:
+        settings.QUEUE_LIMIT = 20
+        with django_assert_max_num_queries(2):
+            for _ in range(20):
+                refuse_when_full(site=cast.site, urgency=Job.Urgency.ROUTINE)
+        _queue_rows(cast.site, 21, cast.specimen())
+        refuse_when_full(site=cast.site, urgency=Job.Urgency.ROUTINE)
+        with django_assert_max_num_queries(1):
+            for _ in range(20):
+                with pytest.raises(QueueFull):
+                    refuse_when_full(site=cast.site, urgency=Job.Urgency.ROUTINE)

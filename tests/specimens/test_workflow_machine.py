@@ -152,7 +152,7 @@ class Laboratory(RuleBasedStateMachine):
         Job.objects.filter(cell_image__in=images, state=Job.State.QUEUED).update(
             state=Job.State.FAILED
         )
-        finish_specimens(cell_image_ids=[image.pk for image in images])
+        finish_specimens(specimen_ids=[case.pk])
         before = self.states[case.pk]
         case.refresh_from_db()
         finished = TRANSITIONS[Act.FINISH_CLASSIFICATION]

@@ -36,9 +36,9 @@ from specimens.models import Site, User
 from specimens.permissions import Action, can, visible_to
 from specimens.services.dicom_import import receive_instance
 from specimens.services.errors import QueueFull, StorageUnavailable
+from specimens.services.queue_entry import RETRY_AFTER_SECONDS
 
 SPOOL_PREFIX: Final = ".stow-"
-RETRY_SECONDS: Final = 30
 LARGEST_NUMBER_OF_PARTS: Final = 10_000
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
@@ -133,7 +133,7 @@ def _answered(storing: StoreRequest) -> HttpResponse:
     answer = storing.answer
     if answer.status == status.HTTP_409_CONFLICT and storing.may_pass_later:
         response = json_answer(answer.body(), status.HTTP_503_SERVICE_UNAVAILABLE)
-        response.headers["Retry-After"] = str(RETRY_SECONDS)
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return response
     return json_answer(answer.body(), answer.status)
 

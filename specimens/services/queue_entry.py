@@ -1,0 +1,100 @@
+"""The way into the queue: how urgent, after whom, and whether there is room.
+
+The order of the queue is decided here, once, and not at each claim. In its urgency, a site's jobs
+get one turn after the other, the first of them the turn that is being served: ordered by turn,
+sites alternate, image by image, however many each of them has queued. Within a site the order is
+that of arrival, so that one specimen after the other is complete.
+"""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F, Min, OuterRef, QuerySet, Subquery
+
+from specimens.models import CellImage, Job, Site, Specimen
+from specimens.models.patients_orders import Priority
+from specimens.services import doorbell
+from specimens.services.errors import QueueFull
+
+RETRY_AFTER_SECONDS: Final = 30
+_COUNT_HOLDS_SECONDS: Final = 1.0
+
+# By site, urgency and limit: until when a count holds, and how many more images it leaves room for.
+_counts: dict[tuple[int, int, int], tuple[float, int]] = {}
+
+
+def urgency_of(specimen: Specimen | None) -> Job.Urgency:
+    """Return how urgent its images are; without a specimen a client waits for the answer."""
+    if specimen is None:
+        return Job.Urgency.WAITING_CLIENT
+    stat = specimen.order.priority == Priority.STAT
+    return Job.Urgency.STAT if stat else Job.Urgency.ROUTINE
+
+
+def fresh_jobs(urgency: Job.Urgency) -> QuerySet[Job]:
+    """Jobs that wait for their first try; an index holds just these."""
+    return Job.objects.filter(state=Job.State.QUEUED, attempts=0, priority=urgency)
+
+
+def refuse_when_full(*, site: Site, urgency: Job.Urgency, images: int = 1) -> None:
+    """Raise QueueFull where more than QUEUE_LIMIT images of this site and urgency wait.
+
+    By site and urgency, so that neither a bulk import nor another site closes the door to a STAT
+    specimen. A call is let in whole or not at all. Counted at most once a second in each process:
+    where the queue is long, many small calls come.
+    """
+    key = (site.pk, int(urgency), settings.QUEUE_LIMIT)
+    now = time.monotonic()
+    until, room = _counts.get(key, (0.0, 0))
+    if now >= until:
+        waiting = fresh_jobs(urgency).filter(site=site).order_by("turn")
+        room = settings.QUEUE_LIMIT + 1 - waiting[: settings.QUEUE_LIMIT + 1].count()
+        until = now + _COUNT_HOLDS_SECONDS
+    if room <= 0:
+        _counts[key] = (until, 0)
+        raise QueueFull(retry_after_seconds=RETRY_AFTER_SECONDS)
+    # Where it is used up, the next call counts again.
+    _counts[key] = (until, room - images) if room > images else (0.0, 0)
+
+
+def forget_counts() -> None:
+    """Count anew at the next call."""
+    _counts.clear()
+
+
+def enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -> list[Job]:
+    """Queue images of one site; in the transaction that writes them. Rings on commit."""
+    if not images:
+        return []
+    site_id, urgency = images[0].site_id, urgency_of(specimen)
+    turn = _next_turn(site_id, urgency)
+    jobs = Job.objects.bulk_create(
+        Job(cell_image=image, site_id=site_id, specimen=specimen, priority=urgency, turn=place)
+        for place, image in enumerate(images, start=turn)
+    )
+    transaction.on_commit(partial(doorbell.ring, jobs=len(jobs)))
+    return jobs
+
+
+def change_urgency(*, specimen: Specimen) -> None:
+    """Give what waits of `specimen` its urgency of now, behind the site's jobs of that urgency."""
+    urgency = urgency_of(specimen)
+    waiting = Job.objects.filter(specimen=specimen, state=Job.State.QUEUED)
+    waiting = waiting.exclude(priority=urgency)
+    first = waiting.aggregate(first=Min("turn"))["first"]
+    if first is not None:
+        ahead = _next_turn(specimen.site_id, urgency) - first
+        waiting.update(priority=urgency, turn=F("turn") + ahead)
+
+
+def _next_turn(site_id: int, urgency: Job.Urgency) -> int:
+    """Return the turn behind the site's last job, and not before the one that is served now."""
+    jobs = fresh_jobs(urgency)
+    served = jobs.order_by("turn").values("turn")[:1]
+    last = jobs.filter(site=OuterRef("pk")).order_by("-turn").values("turn")[:1]
+    turns = Site.objects.values_list(Subquery(served), Subquery(last)).get(pk=site_id)
+    return max(turns[0] or 0, -1 if turns[1] is None else turns[1] + 1, 0)
