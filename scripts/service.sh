@@ -10,6 +10,11 @@ python=${WBCLAB_PYTHON:-.venv/bin/python}
 
 case "${1:-}" in
     web)
+        # The web processes count together in files of this folder; each start begins with none.
+        if env | grep -q '^WBCLAB_METRICS_TOKEN'; then # the token itself, or the file it is in
+            PROMETHEUS_MULTIPROC_DIR=$(mktemp -d -t wbclab-metrics.XXXXXX)
+            export PROMETHEUS_MULTIPROC_DIR
+        fi
         exec "$python" -m uvicorn wbclab.asgi:application \
             --host "${WBCLAB_HOST:-127.0.0.1}" --port "${WBCLAB_PORT:-8000}" \
             --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off \

@@ -15,6 +15,7 @@ from specimens.views import (
     images,
     inbound,
     labels,
+    metrics,
     pacs,
     quality,
     reconciliation,
@@ -118,6 +119,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("inbound/<int:pk>/discard", inbound.discard, name="discard_inbound"),
     path("orders/<int:pk>/accession", inbound.accession_expected, name="accession_expected"),
     path("codes/", codes.code_tables, name="codes"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("model/", quality.model_page, name="model"),
     path(
         "login",

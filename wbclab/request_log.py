@@ -12,6 +12,8 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.functional import SimpleLazyObject
 
+from wbclab import http_metrics
+
 logger = structlog.get_logger(__name__)
 
 HEADER: Final = "X-Request-ID"
@@ -85,6 +87,8 @@ def _write(
 ) -> None:
     match = request.resolver_match
     status = response.status_code
+    if settings.METRICS_TOKEN and match:
+        http_metrics.observe(match.view_name or match.route, request.method or "", status, seconds)
     quiet = (match is None and status < 400) or (match and match.url_name in _QUIET)
     write = logger.debug if quiet else logger.info if status < 500 else logger.warning
     write(

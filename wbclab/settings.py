@@ -314,6 +314,12 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# --- metrics --------------------------------------------------------------------------------------
+# What Prometheus shows to be let in; empty: there is no /metrics.
+METRICS_TOKEN = env.str("WBCLAB_METRICS_TOKEN", default="")
+if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
+    raise environ.ImproperlyConfigured("WBCLAB_METRICS_TOKEN must have 16 characters or more.")
+
 # --- logging --------------------------------------------------------------------------------------
 LOG_FORMAT = env.str("WBCLAB_LOG_FORMAT", default="console")
 if LOG_FORMAT not in ("console", "json"):

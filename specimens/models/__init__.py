@@ -15,6 +15,7 @@ from specimens.models.dicom import DicomFrame, DicomImport, DicomInstance
 from specimens.models.dicom_network import AssociationLog, PacsServer
 from specimens.models.inbound import InboundMessage, OrderedTest
 from specimens.models.jobs import Job, WorkerHeartbeat
+from specimens.models.operations import ImageCustody, OperationRun
 from specimens.models.patients_orders import Order, Patient
 from specimens.models.reports import ReferenceRange, Report
 from specimens.models.review import (
@@ -41,8 +42,10 @@ __all__ = [
     "DicomImport",
     "DicomInstance",
     "IdempotencyKey",
+    "ImageCustody",
     "InboundMessage",
     "Job",
+    "OperationRun",
     "Order",
     "OrderedTest",
     "PacsServer",

@@ -187,6 +187,7 @@ class DelivererHeartbeat(models.Model):
 
     worker = models.CharField(max_length=100, unique=True)
     started_at = models.DateTimeField()
+    counters = models.JSONField(default=dict, help_text="What it has done since (metrics).")
     seen_at = models.DateTimeField()
 
     def __str__(self) -> str:

@@ -115,6 +115,7 @@ class WorkerHeartbeat(models.Model):
     engine = models.CharField(max_length=20)
     model_digest = models.CharField(max_length=64)
     started_at = models.DateTimeField()
+    counters = models.JSONField(default=dict, help_text="What it has done since (metrics).")
     seen_at = models.DateTimeField()
 
     def __str__(self) -> str:

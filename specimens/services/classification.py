@@ -27,6 +27,7 @@ from classifier.imaging.refusal import ImageRefused
 from classifier.models import ModelVersion
 from classifier.registry import register_model_version
 from specimens.models import CellImage, Job, Prediction, WorkerHeartbeat
+from specimens.services.counters import WorkerCounters
 from specimens.services.queue import (
     Claim,
     claim_jobs,
@@ -49,6 +50,7 @@ class ClassificationWorker:
         self.artifact = ModelArtifact.load(settings.MODEL_DIR)
         self.engine = create_engine(settings.ENGINE, settings.ENGINE_THREADS)
         self.decoders = DecoderPool(settings.DECODER_PROCESSES)
+        self.counters = WorkerCounters()
         self._heart = _Heart(self)
 
     def __enter__(self) -> "ClassificationWorker":
@@ -105,7 +107,9 @@ class ClassificationWorker:
             ]
             predictions = self._classify(claim, images)
             ended = finish_jobs(token=claim.token, predictions=predictions, failures=failures)
-        _log_batch(claim, predictions, failures, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self.counters.add_batch(predictions, [code for _, code, _ in failures], seconds)
+        _log_batch(claim, predictions, failures, seconds)
         return ended
 
     def _classify(
@@ -226,7 +230,7 @@ class _Heart:
             WorkerHeartbeat.objects.filter(seen_at__lt=day_ago).delete()
         WorkerHeartbeat.objects.update_or_create(
             worker=self._worker.name,
-            defaults={"seen_at": now},
+            defaults={"seen_at": now, "counters": self._worker.counters.snapshot()},
             create_defaults={
                 "seen_at": now,
                 "started_at": now,

@@ -107,7 +107,7 @@ class _Lane(threading.Thread):
         if delivery is None or delivery.lease_token is None:
             return False
         with self._heart.holding(delivery.lease_token):
-            attempt_delivery(delivery=delivery)
+            self._heart.count(arrived=attempt_delivery(delivery=delivery))
         return True
 
 
@@ -117,6 +117,7 @@ class _Heart:
     def __init__(self, worker: str) -> None:
         self._worker = worker
         self._tokens: set[uuid.UUID] = set()
+        self._counters = {"delivered": 0, "failed": 0}
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
@@ -131,6 +132,10 @@ class _Heart:
         finally:
             with self._lock:
                 self._tokens.discard(token)
+
+    def count(self, *, arrived: bool) -> None:
+        with self._lock:
+            self._counters["delivered" if arrived else "failed"] += 1
 
     def start(self) -> None:
         day_ago = timezone.now() - timedelta(days=1)
@@ -153,12 +158,12 @@ class _Heart:
 
     def _beat(self) -> None:
         now = timezone.now()
+        with self._lock:
+            tokens, counters = list(self._tokens), dict(self._counters)
         DelivererHeartbeat.objects.update_or_create(
             worker=self._worker,
-            defaults={"seen_at": now},
+            defaults={"seen_at": now, "counters": counters},
             create_defaults={"seen_at": now, "started_at": now},
         )
-        with self._lock:
-            tokens = list(self._tokens)
         if tokens:
             extend_leases(tokens=tokens)

@@ -9,7 +9,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from specimens.audit_chain import Line, Verdict, as_line, read_lines, verify_chain
+from specimens.models import OperationRun
 from specimens.selectors.audit import chain_lines
+from specimens.services.operations import record_run
 
 
 class Command(BaseCommand):
@@ -40,6 +42,10 @@ class Command(BaseCommand):
                 verdict = verify_chain(chain_lines(), head=head)
         except (OSError, ValueError) as error:
             raise CommandError(str(error)) from error
+        if not file:
+            operation = OperationRun.Operation.AUDIT_VERIFICATION
+            details = {"events": verdict.events, "last_sequence": verdict.last_sequence}
+            record_run(operation=operation, ok=verdict.fault is None, details=details)
         self._say(verdict)
 
     def _export(self, path: Path, head: tuple[int, str] | None) -> Verdict:
