@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz lint format lock clean
+.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz chaos lint format lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -97,6 +97,13 @@ bench-dicom: ## Send 1,000 instances over 4 associations, twice, and with the li
 	scripts/install_debian_packages.sh
 	WBCLAB_DICOM_TEST_INSTANCES=1000 $(PYTHON) -m tests.counterparts -- $(PYTHON) -m pytest -q -s \
 		tests/dicom/test_listener_killed.py
+
+SEED ?=
+MINUTES ?= 6
+chaos: ## Strike the whole service at random under load (SEED, MINUTES of load; log in build/chaos)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(PYTHON) -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: ## Format, types, layers, security, migrations, deployment settings
 	@scripts/install_requirements.sh test

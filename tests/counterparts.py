@@ -135,7 +135,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                user=_unprivileged_user(),
+                user=unprivileged_user(),
                 start_new_session=True,
                 preexec_fn=die_with_parent(self.last_signal),
             )
@@ -188,7 +188,7 @@ class PostgreSQL(Server):
             check=True,
             capture_output=True,
             cwd=self.folder,
-            user=_unprivileged_user(),
+            user=unprivileged_user(),
         )  # fmt: skip
         self.start()
         with psycopg.connect(self._maintenance_url, autocommit=True) as connection:
@@ -198,13 +198,18 @@ class PostgreSQL(Server):
     def _maintenance_url(self) -> str:
         return self.url.removesuffix("wbclab") + "postgres"
 
-    def _command(self) -> list[str]:
-        options = {
+    @property
+    def options(self) -> dict[str, str]:
+        """What postgresql.conf would say."""
+        return {
             "listen_addresses": "127.0.0.1",
             # No socket file: its path would have to fit in 107 bytes.
             "unix_socket_directories": "",
             "max_connections": "200",
         } | self._durability
+
+    def _command(self) -> list[str]:
+        options = self.options
         flags = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [
             str(find("postgres")), "-D", str(self.folder / "data"), "-p", str(self.port), *flags,
@@ -237,7 +242,7 @@ class Redis(Server):
         return False
 
 
-def _unprivileged_user() -> str | None:
+def unprivileged_user() -> str | None:
     """Whom to run a server as: PostgreSQL refuses to run as root."""
     if os.getuid() != 0:
         return None
@@ -248,13 +253,13 @@ def _unprivileged_user() -> str | None:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """A temporary folder, marked as in use by a lock that ends with this process."""
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
     with (folder / "in_use").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if user := _unprivileged_user():
+        if user := unprivileged_user():
             shutil.chown(folder, user)
         try:
             yield folder
@@ -276,7 +281,7 @@ def _remove_leftovers() -> None:
 @contextmanager
 def postgres(*, durable: bool = False) -> Iterator[PostgreSQL]:
     find("initdb")
-    with _folder() as folder:
+    with temporary_folder() as folder:
         server = PostgreSQL(folder, durable=durable)
         try:
             server.create()
@@ -288,7 +293,7 @@ def postgres(*, durable: bool = False) -> Iterator[PostgreSQL]:
 @contextmanager
 def redis() -> Iterator[Redis]:
     find("redis-server")
-    with _folder() as folder:
+    with temporary_folder() as folder:
         server = Redis(folder)
         try:
             server.start()
@@ -302,7 +307,7 @@ def run_beside_servers(command: Sequence[str]) -> int:
     adopt_orphans()
     environment = dict(os.environ)
     with ExitStack() as stack:
-        environment["WBCLAB_HOME"] = str(stack.enter_context(_folder()))
+        environment["WBCLAB_HOME"] = str(stack.enter_context(temporary_folder()))
         try:
             environment["WBCLAB_DATABASE_URL"] = stack.enter_context(postgres()).url
             environment["WBCLAB_REDIS_URL"] = stack.enter_context(redis()).url

@@ -7,9 +7,10 @@ calls, elsewhere Django's own pages.
 import sys
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import loader
 from django.views import defaults
 
-from specimens.api.errors import ApiError, as_api_error, retry_after
+from specimens.api.errors import DATABASE_AWAY, ApiError, as_api_error, retry_after
 from specimens.api.fhir.outcomes import outcome_of
 from specimens.api.problems import MEDIA_TYPE, problem_body
 from specimens.interop.fhir.wire import MEDIA_TYPE as FHIR_JSON
@@ -28,11 +29,19 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer an error that no view could answer: the database was away in a middleware."""
-    if not _is_api(request):
-        return defaults.server_error(request)
+    """Answer an error that no view could answer: the database was away in a middleware.
+
+    A page that cannot be shown because the database is away is no fault of the page: 503, and when
+    to come again.
+    """
     cause = sys.exc_info()[1]
-    response = _answer(request, as_api_error(cause))
+    if _is_api(request):
+        response = _answer(request, as_api_error(cause))
+    elif isinstance(cause, DATABASE_AWAY):
+        # Without the context processors, which would ask the database who is looking.
+        response = HttpResponse(loader.get_template("503.html").render(), status=503)
+    else:
+        return defaults.server_error(request)
     if seconds := retry_after(cause):
         response.headers["Retry-After"] = str(seconds)
     return response

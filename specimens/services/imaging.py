@@ -9,7 +9,7 @@ from typing import BinaryIO, Literal, cast
 
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from classifier.imaging.intake import ImageHeader, inspect
 from classifier.imaging.refusal import ImageRefused
@@ -143,6 +143,9 @@ def _store_and_queue(
         with transaction.atomic():
             _write_rows(answers, actor, specimen)
         _delete(name for name, answer in written.items() if answer.status != "accepted")
+    except (OperationalError, InterfaceError):
+        # Perhaps it has committed, and then needs the files; else they are files without rows.
+        raise
     except BaseException as error:
         _delete(written)
         if isinstance(error, OSError):

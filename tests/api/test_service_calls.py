@@ -249,5 +249,8 @@ class TestOutsideOfAView:
         with monkeypatch.context() as patch:
             patch.setattr(connection, "cursor", cursor)
             response = client.get("/api/health")
+            page = client.get("/")
         assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
         assert response["Retry-After"]
+        assert (page.status_code, page["Retry-After"]) == (503, response["Retry-After"])
+        assert "The database cannot be reached" in page.content.decode()

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.counterparts import Server, _folder, find, require
+from tests.counterparts import Server, find, require, temporary_folder
 from tests.processes import free_port
 
 AE_TITLE = "ORTHANC"
@@ -100,7 +100,7 @@ class Orthanc(Server):
 def orthanc(**settings: Any) -> Iterator[Orthanc]:
     """A running Orthanc; skips (fails with CI=true) where it is not installed."""
     require("Orthanc")
-    with _folder() as folder:
+    with temporary_folder() as folder:
         (folder / "storage").mkdir(mode=0o777)
         (folder / "storage").chmod(0o777)
         server = Orthanc(folder, **settings)

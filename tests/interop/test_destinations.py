@@ -13,7 +13,8 @@ from django.utils import timezone
 from specimens.models import AuditEvent, Destination
 from specimens.services.destinations import add_destination
 from tests.factories import Cast
-from tests.interop.outbox import SECRET, SECRET_ENV, webhook
+from tests.interop.outbox import webhook
+from tests.interop.receivers import SECRET, SECRET_ENV
 from tests.interop.webhook_receiver import ReceiverThread
 from tests.processes import free_port
 

@@ -35,15 +35,8 @@ from specimens.services.deliveries_sending import attempt_delivery
 from specimens.services.errors import Conflict
 from specimens.services.queue import finish_specimens
 from tests.factories import Cast
-from tests.interop.outbox import (
-    SECRET,
-    SECRET_ENV,
-    amend,
-    make_cells,
-    reviewed_case,
-    sign,
-    webhook,
-)
+from tests.interop.outbox import amend, make_cells, reviewed_case, sign, webhook
+from tests.interop.receivers import SECRET, SECRET_ENV
 from tests.interop.webhook_receiver import ReceiverThread
 from tests.portal.conftest import Cells
 

@@ -17,7 +17,7 @@ from specimens.interop.channels import PermanentFailure
 from specimens.interop.webhooks import CHANNELS, KNOWN
 from specimens.models import Destination
 from tests.factories import Cast
-from tests.interop.outbox import SECRET
+from tests.interop.receivers import SECRET
 from tests.processes import die_with_parent, free_port, wait_until
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]

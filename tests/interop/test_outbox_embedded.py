@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.outbox import (
+from tests.interop.outbox import environment
+from tests.interop.receivers import (
     ROOT,
     ReceiverProcess,
-    environment,
     first_of_each,
     versions_by_specimen,
 )

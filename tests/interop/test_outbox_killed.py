@@ -16,18 +16,8 @@ from django.db import connection
 from specimens.models import Delivery, DeliveryAttempt, Destination
 from tests.counterparts import skip_unless_ci
 from tests.factories import Cast
-from tests.interop.outbox import (
-    ReceiverProcess,
-    amend,
-    environment,
-    first_of_each,
-    make_cells,
-    mllp,
-    reviewed_case,
-    sign,
-    versions_by_specimen,
-    webhook,
-)
+from tests.interop.outbox import amend, environment, make_cells, mllp, reviewed_case, sign, webhook
+from tests.interop.receivers import ReceiverProcess, first_of_each, versions_by_specimen
 from tests.processes import descendants, die_with_parent, kill_all, wait_until
 
 pytestmark = [

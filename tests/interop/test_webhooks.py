@@ -30,7 +30,7 @@ from specimens.interop.channels import (
 )
 from specimens.interop.codes import default_codes
 from specimens.interop.webhooks import WebhookChannel
-from tests.interop.outbox import SECRET, SECRET_ENV
+from tests.interop.receivers import SECRET, SECRET_ENV
 from tests.interop.webhook_receiver import ReceiverThread
 from tests.processes import free_port
 from tests.reports import content

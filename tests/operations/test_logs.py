@@ -23,7 +23,8 @@ from tests.dicom.files import VL_PHOTOGRAPHIC, instance, plain_cell, saved
 from tests.dicom.pacs import SCANNER, listening
 from tests.factories import make_cast, picture
 from tests.interop.hl7_golden import changed, golden
-from tests.interop.outbox import SECRET, SECRET_ENV, webhook
+from tests.interop.outbox import webhook
+from tests.interop.receivers import SECRET, SECRET_ENV
 from tests.interop.webhook_receiver import ReceiverThread
 from wbclab import logs
 

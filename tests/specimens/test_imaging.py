@@ -8,8 +8,10 @@ import pytest
 from django.core.exceptions import PermissionDenied
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 
 from specimens.models import CellImage, Job, Specimen
+from specimens.services import imaging
 from specimens.services.errors import QueueFull, StorageUnavailable
 from specimens.services.imaging import Received, add_cell_images, clean_filename
 from specimens.services.storage import DurableStorage
@@ -77,6 +79,20 @@ def test_a_full_disk_accepts_nothing_and_leaves_nothing(
         _add(cast, cast.specimen(), upload(1), upload(2))
     assert not CellImage.objects.exists()
     assert not _files(settings)
+
+
+def test_a_commit_nobody_heard_of_keeps_its_files(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke at the commit: the rows may be there, and then need their files."""
+
+    def breaks(*args: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(imaging, "_write_rows", breaks)
+    with pytest.raises(OperationalError):
+        _add(cast, cast.specimen(), upload(1))
+    assert len(_files(settings)) == 1
 
 
 def test_a_full_queue_refuses_before_anything_is_stored(cast: Cast, settings: Any) -> None:
