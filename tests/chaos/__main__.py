@@ -16,6 +16,7 @@ from typing import Final, NoReturn
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.journal import Journal
+from tests.chaos.laboratory import ROLES
 from tests.chaos.run import ROOT, Outcome, Plan, execute
 from tests.processes import adopt_orphans, reap
 
@@ -39,6 +40,7 @@ def _plan(arguments: list[str]) -> Plan:
     parser.add_argument("--minutes", type=float, default=6.0, help="of load; at most 8")
     parser.add_argument("--faults", default=",".join(FAULTS), help="names, with commas")
     parser.add_argument("--clients", type=int, default=3, help="that take cases through")
+    parser.add_argument("--services", default=",".join(ROLES), help="names, with commas")
     parser.add_argument("--pauses", default="1,5", help="least and most seconds between faults")
     given = parser.parse_args(arguments)
     names = given.faults.split(",")
@@ -46,7 +48,8 @@ def _plan(arguments: list[str]) -> Plan:
         parser.error(f"unknown faults {sorted(unknown)}; known: {', '.join(FAULTS)}")
     least, most = map(float, given.pauses.split(","))
     seconds = 60 * min(8.0, given.minutes)
-    return Plan(given.seed, seconds, names, given.clients, (least, most))
+    services = given.services.split(",")
+    return Plan(given.seed, seconds, names, given.clients, services, (least, most))
 
 
 def _summary(outcome: Outcome) -> str:

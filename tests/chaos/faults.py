@@ -22,6 +22,8 @@ from tests.processes import descendants, wait_until
 from tests.service import health
 
 Seen = dict[str, Any]
+# Where the leases of a process stand, by how its name begins.
+_LEASED: Final = {"worker": "specimens_job", "delive": "specimens_delivery"}
 
 
 class LeftOut(Exception):
@@ -34,7 +36,7 @@ class Broken(Exception):
 
 def _killed(*names: str) -> Callable[[Laboratory, random.Random, Ledger], Seen]:
     def fault(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
-        name = draw.choice(names)
+        name = draw.choice([name for name in names if name in lab.services])
         held = _wait_for_work(lab, name) if draw.random() < 0.7 else None
         return {"target": name, "pid": lab.kill(name), "in_hand": held}
 
@@ -43,7 +45,7 @@ def _killed(*names: str) -> Callable[[Laboratory, random.Random, Ledger], Seen]:
 
 def _wait_for_work(lab: Laboratory, name: str, seconds: float = 8) -> int | None:
     """Wait until the process holds a lease; how many. None where it is not one that holds any."""
-    table = {"worker": "specimens_job", "delive": "specimens_delivery"}.get(name[:6])
+    table = _LEASED.get(name[:6])
     pids = lab.services[name].pids()
     if table is None or not pids:
         return None
@@ -67,7 +69,7 @@ def all_killed(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
 
 def worker_stopped_beyond_its_lease(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
     """SIGSTOP with jobs in hand until others have taken them over, then SIGCONT."""
-    name = draw.choice(["worker-1", "worker-2", "deliverer-1", "deliverer-2"])
+    name = draw.choice([name for name in lab.services if name[:6] in _LEASED])
     held = _wait_for_work(lab, name)
     lab.signal(name, signal.SIGSTOP)
     try:
@@ -231,7 +233,8 @@ def model_broken(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
         weights.unlink()
     else:
         _replace_one_byte(weights, draw)
-    before = {name: len(lab.log(name)) for name in ("worker-1", "worker-2")}
+    workers = [name for name in lab.services if name.startswith("worker")]
+    before = {name: len(lab.log(name)) for name in workers}
     try:
         for name in before:
             lab.kill(name)

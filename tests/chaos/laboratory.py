@@ -65,6 +65,7 @@ class Laboratory:
     images: Volume
     database_disk: Volume
     journal: Journal
+    names: tuple[str, ...] = tuple(ROLES)
     ports: dict[str, int] = field(default_factory=dict)
     services: dict[str, Service] = field(default_factory=dict)
     receivers: list[ReceiverProcess] = field(default_factory=list)
@@ -75,7 +76,7 @@ class Laboratory:
         shutil.copytree(ROOT / "classifier" / "weights", self.model)
         self.receivers = [ReceiverProcess(self.home, 0.01, kind) for kind in ("webhook", "mllp")]
         self.clock_library = compile_clock(self.home)
-        for name in ROLES:
+        for name in self.names:
             self.services[name] = Service(name, Clock(self.home / f"clock-{name}"))
         self._watching = threading.Event()
         self._watch = threading.Thread(target=self._watch_on, name="watch", daemon=True)

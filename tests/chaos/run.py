@@ -14,7 +14,7 @@ from typing import Any, Final
 from tests.chaos.faults import FAULTS, Broken, LeftOut
 from tests.chaos.hospital import OrderSender, Scanner, stop_all
 from tests.chaos.journal import Journal
-from tests.chaos.laboratory import ROOT, Laboratory
+from tests.chaos.laboratory import ROLES, ROOT, Laboratory
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import CaseClient, Client, Entrance, PageReader, Pictures, PredictClient
 from tests.chaos.servers import DurablePostgreSQL, Volume
@@ -34,6 +34,7 @@ class Plan:
     seconds: float
     faults: Sequence[str]
     clients: int
+    services: Sequence[str] = tuple(ROLES)
     pauses: tuple[float, float] = (1.0, 5.0)
 
 
@@ -48,7 +49,7 @@ class Outcome:
 
 
 @contextmanager
-def laboratory(journal: Journal) -> Iterator[Laboratory]:
+def laboratory(plan: Plan, journal: Journal) -> Iterator[Laboratory]:
     """Servers and disks of a run; whatever happens, nothing is left."""
     with ExitStack() as stack:
         home = stack.enter_context(temporary_folder())
@@ -65,7 +66,7 @@ def laboratory(journal: Journal) -> Iterator[Laboratory]:
         database.log_path = safe / "server.log"
         stack.callback(database.kill)
         database.create()
-        lab = Laboratory(home, database, broker, images, disk, journal)
+        lab = Laboratory(home, database, broker, images, disk, journal, tuple(plan.services))
         stack.callback(lab.close)
         yield lab
 
@@ -99,7 +100,7 @@ def _let_go_of_the_database() -> None:
 def execute(plan: Plan, journal: Journal, keep: Path) -> Outcome:
     """Run it; the processes' logs stay in `keep` where something was wrong."""
     outcome, ledger, draw = Outcome(), Ledger(), random.Random(plan.seed)
-    with laboratory(journal) as lab:
+    with laboratory(plan, journal) as lab:
         try:
             tokens = prepare(lab)
             lab.open()
@@ -126,8 +127,10 @@ def _clients(plan: Plan, entrance: Entrance, ledger: Ledger, ports: dict[str, in
     ]
     clients.append(PredictClient(entrance, ledger, pictures, plan.seed * 100 + 50))
     clients.append(PageReader(entrance, ledger, pictures, plan.seed * 100 + 60))
-    clients.append(Scanner(entrance, ledger, pictures, plan.seed * 100 + 70, ports["dicom"]))
-    clients.append(OrderSender(entrance, ledger, pictures, plan.seed * 100 + 80, ports["hl7"]))
+    if "dicom-listener" in plan.services:
+        clients.append(Scanner(entrance, ledger, pictures, plan.seed * 100 + 70, ports["dicom"]))
+    if "hl7-listener" in plan.services:
+        clients.append(OrderSender(entrance, ledger, pictures, plan.seed * 100 + 80, ports["hl7"]))
     return clients
 
 
