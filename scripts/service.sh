@@ -15,7 +15,12 @@ case "${1:-}" in
             PROMETHEUS_MULTIPROC_DIR=$(mktemp -d -t wbclab-metrics.XXXXXX)
             export PROMETHEUS_MULTIPROC_DIR
         fi
-        exec "$python" -m uvicorn wbclab.asgi:application \
+        # Without a proxy nobody's X-Forwarded-For is believed: lock-outs go by the address.
+        case "${WBCLAB_BEHIND_PROXY:-0}" in
+            1 | [Tt]rue | [Yy]es | [Oo]n) forwarded=--proxy-headers ;;
+            *) forwarded=--no-proxy-headers ;;
+        esac
+        exec "$python" -m uvicorn wbclab.asgi:application "$forwarded" \
             --host "${WBCLAB_HOST:-127.0.0.1}" --port "${WBCLAB_PORT:-8000}" \
             --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off \
             --no-access-log --log-level warning

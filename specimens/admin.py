@@ -6,12 +6,13 @@ which ask for the role and the site and record the look. Changes made here are r
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.views import redirect_to_login
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 
 from classifier.models import ModelVersion
@@ -36,6 +37,8 @@ from specimens.models import (
 )
 from specimens.permissions import Action, can, require, visible_to
 from specimens.services import audit
+from specimens.services.guessing import unlock
+from specimens.services.second_factor import remove_second_factor
 from specimens.services.tokens import revoke_tokens
 
 
@@ -56,6 +59,12 @@ class LaboratoryAdmin(admin.AdminSite):
         if request.user.is_authenticated:
             require(request.user, Action.ADMINISTER)
         return redirect_to_login(reverse("admin:index"))
+
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Send people to the one page for it, where wrong passwords are counted."""
+        return redirect("password_change")
 
 
 site = LaboratoryAdmin(name="admin")
@@ -188,6 +197,25 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
         )
     ]
     readonly_fields = ["last_login", "date_joined"]
+    actions = ["unlock", "remove_second_factor"]
+
+    @admin.action(description="Unlock: forget wrong passwords and codes")
+    def unlock(self, request: HttpRequest, queryset: "models.QuerySet[User]") -> None:
+        """Let accounts try again at once."""
+        actor = request.user if isinstance(request.user, User) else None
+        for user in queryset:
+            unlock(actor=actor, user=user)
+        messages.success(request, f"Unlocked: {', '.join(map(str, queryset))}.")
+
+    @admin.action(description="Remove the second factor (the phone is lost)")
+    def remove_second_factor(self, request: HttpRequest, queryset: "models.QuerySet[User]") -> None:
+        """Take app and recovery codes away; the person sets up new ones at the next login."""
+        actor = request.user if isinstance(request.user, User) else None
+        for user in queryset:
+            if remove_second_factor(actor=actor, user=user):
+                messages.success(request, f"{user} has no second factor any more.")
+            else:
+                messages.info(request, f"{user} had no second factor.")
 
     def save_related(
         self, request: HttpRequest, form: "ModelForm[Any]", formsets: Any, change: bool

@@ -6,6 +6,7 @@ What is not visible is answered with 404, what is visible but not allowed with 4
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
@@ -132,3 +133,33 @@ def require(user: User | AnonymousUser, action: Action) -> None:
         raise PermissionDenied(
             f"Your role does not permit this ({action.replace('_', ' ')}). It needs: {roles}."
         )
+
+
+def own_site(user: User) -> Site | None:
+    """Return the site in whose audit trail the account's own affairs stand."""
+    return user.sites.first()
+
+
+def must_have_second_factor(user: User | AnonymousUser) -> bool:
+    """Tell whether the account has to prove a second factor: who may sign, who administers."""
+    return settings.SECOND_FACTOR == "required" and (
+        can(user, Action.SIGN_OUT) or can(user, Action.ADMINISTER)
+    )
+
+
+def has_proved_second_factor(user: User | AnonymousUser) -> bool:
+    """Tell whether this session has; django-otp's middleware hangs the proof on the user.
+
+    An account that came with an API token has proved none.
+    """
+    return getattr(user, "otp_device", None) is not None
+
+
+def require_second_factor(user: User, *, enrolled: bool) -> None:
+    """Raise PermissionDenied for a signature without the second factor the account has or needs."""
+    if has_proved_second_factor(user) or not (enrolled or must_have_second_factor(user)):
+        return
+    raise PermissionDenied(
+        "A signature needs the second factor: log in with the code of your authenticator app, "
+        "then sign. An API token cannot sign for this account."
+    )

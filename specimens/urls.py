@@ -23,7 +23,10 @@ from specimens.views import (
     review,
     review_queue,
     saved_views,
+    second_factor,
     second_read,
+    sessions,
+    sign_in,
     signing,
     specimen,
     unmatched,
@@ -121,19 +124,13 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("codes/", codes.code_tables, name="codes"),
     path("metrics", metrics.metrics, name="metrics"),
     path("model/", quality.model_page, name="model"),
-    path(
-        "login",
-        auth_views.LoginView.as_view(
-            template_name="account/login.html", redirect_authenticated_user=True
-        ),
-        name="login",
-    ),
-    path("logout", auth_views.LogoutView.as_view(), name="logout"),
-    path(
-        "password",
-        auth_views.PasswordChangeView.as_view(template_name="account/password.html"),
-        name="password_change",
-    ),
+    path("login", sign_in.SignIn.as_view(), name="login"),
+    path("login/code", sign_in.login_code, name="login_code"),
+    path("logout", sign_in.SignOut.as_view(), name="logout"),
+    path("session", sessions.session_state, name="session"),
+    path("second-factor", second_factor.second_factor, name="second_factor"),
+    path("second-factor/new", second_factor.new_second_factor, name="new_second_factor"),
+    path("password", sign_in.ChangePassword.as_view(), name="password_change"),
     path(
         "password/done",
         auth_views.PasswordChangeDoneView.as_view(template_name="account/password_done.html"),

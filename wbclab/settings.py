@@ -60,6 +60,10 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "csp",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "classifier",
     "specimens",
 ]
@@ -67,13 +71,17 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "wbclab.request_log.RequestLog",
     "django.middleware.security.SecurityMiddleware",
+    "wbclab.headers.SafeHeaders",
     "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django_otp.middleware.OTPMiddleware",
+    "specimens.views.sessions.SessionLimits",
+    "specimens.views.sessions.SecondFactorFirst",
+    "specimens.views.sessions.SignedInFirst",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -130,19 +138,49 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
+    {"NAME": f"django.contrib.auth.password_validation.{name}", "OPTIONS": options}
+    for name, options in {
+        "UserAttributeSimilarityValidator": {},
+        "MinimumLengthValidator": {"min_length": 12},
+        "CommonPasswordValidator": {},
+        "NumericPasswordValidator": {},
+    }.items()
 ]
-SESSION_COOKIE_AGE = 10 * 3600
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # first: it counts, and refuses who is locked out
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Wrong passwords and codes of one account from one address; counted in the database, so that
+# neither another process nor an emptied Redis forgets them.
+AXES_FAILURE_LIMIT = env.int("WBCLAB_SIGN_IN_ATTEMPTS", default=5)
+AXES_COOLOFF_TIME = timedelta(minutes=env.float("WBCLAB_LOCK_OUT_MINUTES", default=15))
+# Both: from another address the person still gets in while somebody else is guessing.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else guessing on would lock for ever
+AXES_RESET_ON_SUCCESS = True
+AXES_CLIENT_IP_CALLABLE = "specimens.services.guessing.client_address"
+AXES_DISABLE_ACCESS_LOG = True  # the audit trail has it
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+# Our views answer who is locked out themselves; the middleware would only do it again.
+SILENCED_SYSTEM_CHECKS = ["axes.W002"]
+# Wrong passwords, codes and tokens from one address in a minute, whatever the account.
+WRONG_CREDENTIALS_LIMIT = env.int("WBCLAB_WRONG_CREDENTIALS", default=30)
+
+SECOND_FACTOR = env.str("WBCLAB_SECOND_FACTOR", default="required" if HTTPS else "optional")
+if SECOND_FACTOR not in ("required", "optional"):
+    raise environ.ImproperlyConfigured("WBCLAB_SECOND_FACTOR: write required or optional.")
+# What the keys of authenticator apps follow from, beside a number in the database.
+SECOND_FACTOR_KEY = env.str("WBCLAB_SECOND_FACTOR_KEY", default="") or SECRET_KEY
+OTP_TOTP_ISSUER = env.str("WBCLAB_SECOND_FACTOR_ISSUER", default="wbclab")
+
+SESSION_COOKIE_AGE = 60 * env.int("WBCLAB_SESSION_MINUTES", default=600)
+SESSION_IDLE_SECONDS = 60 * env.int("WBCLAB_IDLE_MINUTES", default=30)
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
 # --- security -------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS
+if HTTPS:  # with this prefix browsers take a cookie from this host over TLS only
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 BEHIND_PROXY = env.bool("WBCLAB_BEHIND_PROXY", default=False)
@@ -343,7 +381,7 @@ LOGGING = {
             name: {"level": "WARNING"}
             for name in (
                 *("django.db", "django.template", "httpx", "httpcore", "pynetdicom", "pydicom"),
-                *("hl7", "botocore", "boto3", "s3transfer", "urllib3", "PIL"),
+                *("axes", "hl7", "botocore", "boto3", "s3transfer", "urllib3", "PIL"),
             )
         },
     },

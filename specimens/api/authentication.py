@@ -1,5 +1,7 @@
 """Who calls: `Authorization: Token ...`, or the session of the portal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -11,6 +13,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from specimens.models import TokenGrant, User
+from specimens.services.guessing import TOKENS, count_wrong
 from specimens.services.tokens import revoke_tokens, why_outdated
 
 WRONG_TOKEN: Final = "The token is not valid: it is mistyped, revoked or expired."  # noqa: S105
@@ -29,7 +32,8 @@ class TokenAuthentication(KnoxTokenAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, AuthToken] | None:
         """Return account and token row; 401 for a token that has ended, 403 beyond its scope."""
-        found = super().authenticate(request)
+        with counting_wrong_tokens(request):
+            found = super().authenticate(request)
         if found is None:
             return None
         user, token = found
@@ -57,6 +61,20 @@ class TokenAuthentication(KnoxTokenAuthentication):
             revoke_tokens(actor=None, user=user)
             raise TokenEnded(f"The token has ended: {why}.")
         return user, auth_token
+
+
+@contextmanager
+def counting_wrong_tokens(request: Request) -> Iterator[None]:
+    """Turn the 401 for a wrong token into 429 for an address that has sent too many.
+
+    Right ones pass all the same: they are too long to be guessed (256 bits), and a machine whose
+    token has ended may stand behind the same address as all others.
+    """
+    try:
+        yield
+    except AuthenticationFailed:
+        count_wrong(request._request, TOKENS)
+        raise
 
 
 def require_scope(request: Request, token: AuthToken) -> None:

@@ -23,7 +23,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from classifier.imaging.refusal import MAX_BYTES, MAX_SIDE, MIN_SIDE
-from specimens.services.errors import QueueFull, StorageUnavailable
+from specimens.services.errors import LockedOut, QueueFull, StorageUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ def error_headers(exc: BaseException | None) -> dict[str, str]:
 
 def retry_after(exc: BaseException | None) -> int | None:
     """Return the seconds after which the same request may succeed, if that can be said."""
-    if isinstance(exc, QueueFull):
+    if isinstance(exc, QueueFull | LockedOut):
         return exc.retry_after_seconds
     if isinstance(exc, exceptions.Throttled):
         return max(1, int(getattr(exc, "wait", None) or 1))
@@ -127,6 +127,8 @@ def as_api_error(exc: BaseException | None) -> ApiError:
     """Map an exception to its answer; the unexpected is logged and becomes a bare 500."""
     if isinstance(exc, ApiError):
         return exc
+    if isinstance(exc, LockedOut):
+        return ApiError(status.HTTP_429_TOO_MANY_REQUESTS, "locked_out", str(exc))
     if isinstance(exc, QueueFull):
         return ApiError(status.HTTP_503_SERVICE_UNAVAILABLE, "queue_full", str(exc))
     if isinstance(exc, StorageUnavailable):

@@ -26,11 +26,13 @@ from specimens.models.review import (
     SecondRead,
     SecondReadLabel,
 )
+from specimens.models.second_factor import Authenticator, RecoveryCodes
 from specimens.models.specimens import Slide, Specimen
 
 __all__ = [
     "AssociationLog",
     "AuditEvent",
+    "Authenticator",
     "CellImage",
     "CodeMapping",
     "Comment",
@@ -52,6 +54,7 @@ __all__ = [
     "Patient",
     "Prediction",
     "QueueRule",
+    "RecoveryCodes",
     "ReferenceRange",
     "Report",
     "Review",

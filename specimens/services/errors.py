@@ -35,6 +35,22 @@ class GateClosed(Exception):
         self.obstacles = tuple(obstacles)
 
 
+class LockedOut(Exception):
+    """Too many wrong passwords, codes or tokens; none is looked at for a while."""
+
+    def __init__(self, retry_after_seconds: int, *, account: bool) -> None:
+        minutes, seconds = divmod(retry_after_seconds, 60)
+        wait = f"{minutes + bool(seconds)} minutes" if minutes else f"{seconds} s"
+        text = f"Too many wrong attempts from this address. Try again in {wait}."
+        if account:
+            text = (
+                f"Too many wrong attempts. This account is locked for this address: try again "
+                f"in {wait}, or ask an administrator to unlock it."
+            )
+        super().__init__(text)
+        self.retry_after_seconds = retry_after_seconds
+
+
 class QueueFull(Exception):
     """More work is waiting than the site allows; nothing was accepted."""
 

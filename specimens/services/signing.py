@@ -10,13 +10,14 @@ from django.utils import timezone
 from specimens import workflow
 from specimens.models import Report, Specimen, User
 from specimens.models.reports import content_digest
-from specimens.permissions import Action, require
+from specimens.permissions import Action, require, require_second_factor
 from specimens.selectors.case import Case, case_of
 from specimens.selectors.report_content import report_content
 from specimens.services import audit
 from specimens.services.deliveries import enqueue_report
 from specimens.services.errors import Conflict, GateClosed
 from specimens.services.review import locked_case
+from specimens.services.second_factor import is_enrolled
 
 MEANING: Final = "I have reviewed every cell and approve this report."
 
@@ -41,6 +42,7 @@ def sign_out_report(
     (password, meaning, bypass without reason, critical value without acknowledgement).
     """
     require(actor, Action.SIGN_OUT)
+    require_second_factor(actor, enrolled=is_enrolled(actor))
     if not actor.check_password(password):
         text = "The password is not right. Nothing was signed."
         raise ValidationError({"password": text})
@@ -143,6 +145,7 @@ def _record(
 def start_amendment(*, actor: User, specimen: Specimen, reason: str, password: str) -> Specimen:
     """Open a signed case again. The signed version stays, and stays readable, as it is."""
     require(actor, Action.AMEND)
+    require_second_factor(actor, enrolled=is_enrolled(actor))
     if not actor.check_password(password):
         text = "The password is not right. Nothing was changed."
         raise ValidationError({"password": text})

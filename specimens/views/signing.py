@@ -17,7 +17,8 @@ from specimens.permissions import Action, can, require
 from specimens.selectors.case import Case, case_of
 from specimens.selectors.reports import newest_report
 from specimens.services import audit
-from specimens.services.errors import Conflict, GateClosed
+from specimens.services.errors import Conflict, GateClosed, LockedOut
+from specimens.services.guessing import confirm_password
 from specimens.services.signing import MEANING, sign_out_report, start_amendment
 from specimens.views.access import for_people, specimen_or_404
 from specimens.views.chart import differential_chart
@@ -44,7 +45,17 @@ def sign_out(request: HttpRequest, user: User, pk: int) -> HttpResponse:
             return redirect("report", pk=signed.pk) if signed else redirect("specimen", pk=pk)
         audit.record_view(actor=user, specimen=found)
         return _sheet(request, user, found)
+    try:
+        _count_password(request, user)
+    except LockedOut as locked:
+        return _sheet(request, user, found, errors={"password": [str(locked)]}, status=429)
     return _sign(request, user, found)
+
+
+def _count_password(request: HttpRequest, user: User) -> None:
+    """Bound the guesses of who found the page open; whether it is right, the service says."""
+    if password := request.POST.get("password", ""):
+        confirm_password(request=request, actor=user, password=password, step="signature")
 
 
 def _sign(request: HttpRequest, user: User, found: Specimen) -> HttpResponse:
@@ -81,7 +92,9 @@ def amend(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     """Open a signed case again, with reason and password; the review goes on from there."""
     found = specimen_or_404(user, pk)
     reason = request.POST.get("reason", "")
+    require(user, Action.AMEND)
     try:
+        _count_password(request, user)
         start_amendment(
             actor=user,
             specimen=found,
@@ -92,6 +105,10 @@ def amend(request: HttpRequest, user: User, pk: int) -> HttpResponse:
         context = {"specimen": found, "errors": _by_field(refusal), "reason": reason}
         context |= {"report": newest_report(found), "here": "specimens"}
         return render(request, "signing/amend.html", context, status=422)
+    except LockedOut as locked:
+        context = {"specimen": found, "errors": {"password": [str(locked)]}, "reason": reason}
+        context |= {"report": newest_report(found), "here": "specimens"}
+        return render(request, "signing/amend.html", context, status=429)
     except (Conflict, workflow.NotAllowedInState) as refusal:
         return _conflict(request, user, found, str(refusal))
     messages.success(request, f"{found.accession_number} is open again. The signed report stays.")

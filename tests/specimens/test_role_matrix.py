@@ -123,7 +123,13 @@ ROWS: dict[tuple[str, str], tuple[int, ...]] = {
     # Switched off: no token is set, and with one no role helps (tests/operations).
     ("GET", "metrics"): (404,) * 6,
     ("GET", "login"): (200, 302, 302, 302, 302, 302),
+    ("GET", "login/code"): (302,) * 6,  # nobody's password was right a moment ago
     ("POST", "logout"): (302,) * 6,
+    ("GET", "session"): (401, 200, 200, 200, 200, 200),
+    ("GET", "second-factor"): (302, 200, 200, 200, 403, 200),
+    ("POST", "second-factor"): (302, 422, 422, 422, 403, 422),
+    ("GET", "second-factor/new"): (302, 200, 200, 200, 403, 200),
+    ("POST", "second-factor/new"): (302, 422, 422, 422, 403, 422),
     ("GET", "password"): (302, 200, 200, 200, 200, 200),
     ("GET", "password/done"): (302, 200, 200, 200, 200, 200),
     # REST: 401 without an account, the role decides, 404 for what is not of the own sites.
@@ -163,7 +169,7 @@ ROWS: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "api/"): (404,) * 6,
     # The administration: a login page for who is not one, which refuses who is logged in.
     ("GET", "admin/login/"): (302, 403, 403, 302, 403, 403),
-    ("GET", "admin/password_change/"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/password_change/"): (302,) * 6,
     ("GET", "admin/password_change/done/"): (302, 302, 302, 200, 302, 302),
     ("POST", "admin/logout/"): (302,) * 6,
     ("GET", "admin/"): (302, 302, 302, 200, 302, 302),

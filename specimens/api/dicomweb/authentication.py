@@ -13,7 +13,12 @@ from rest_framework.authentication import BaseAuthentication, get_authorization_
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
-from specimens.api.authentication import WRONG_TOKEN, TokenAuthentication, require_scope
+from specimens.api.authentication import (
+    WRONG_TOKEN,
+    TokenAuthentication,
+    counting_wrong_tokens,
+    require_scope,
+)
 from specimens.models import User
 
 _LONGEST_HEADER: Final = 1000
@@ -29,13 +34,19 @@ class DicomWebAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[User, AuthToken] | None:
         """Return account and token row; 401 where the name is not that of the token's account."""
-        credentials = _read(get_authorization_header(request))
-        if credentials is None:
-            return None
-        tokens = TokenAuthentication()
-        user, token = tokens.authenticate_credentials(credentials.token.encode("ascii"))
-        if not isinstance(user, User) or credentials.username not in (None, user.get_username()):
-            raise AuthenticationFailed("The token belongs to another account than the one named.")
+        with counting_wrong_tokens(request):
+            credentials = _read(get_authorization_header(request))
+            if credentials is None:
+                return None
+            tokens = TokenAuthentication()
+            user, token = tokens.authenticate_credentials(credentials.token.encode("ascii"))
+            if not isinstance(user, User) or credentials.username not in (
+                None,
+                user.get_username(),
+            ):
+                raise AuthenticationFailed(
+                    "The token belongs to another account than the one named."
+                )
         require_scope(request, token)
         return user, token
 

@@ -1,6 +1,8 @@
 """Signing out and amending by REST: the same services, and so the same guards, as the pages."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
@@ -13,10 +15,11 @@ from specimens.api.v1.base import ResourceView, checked, found, person
 from specimens.api.v1.documents import ObstacleShape
 from specimens.api.v1.fields import moment, text
 from specimens.api.v1.repeats import repeatable
-from specimens.permissions import Action, require
+from specimens.permissions import Action, can, require
 from specimens.selectors import api as reads
 from specimens.selectors.case import case_of
 from specimens.services import audit
+from specimens.services.guessing import confirm_password
 from specimens.services.signing import MEANING, sign_out_report, start_amendment
 from specimens.workflow import sign_obstacles
 
@@ -77,6 +80,31 @@ SIGNED: Final[dict[str, Any]] = {
 AMENDMENT: Final[dict[str, Any]] = {"success": True, "state": "in_review"}
 
 
+P = ParamSpec("P")
+V = TypeVar("V", bound=ResourceView)
+
+
+def counting_passwords(
+    act: Callable[Concatenate[V, Request, P], Response],
+) -> Callable[Concatenate[V, Request, P], Response]:
+    """Bound the guesses; whether the password is right, the service says.
+
+    Outside of `repeatable`, whose transaction would take the count back.
+    """
+
+    @wraps(act)
+    def wrapped(view: V, request: Request, /, *args: P.args, **kwargs: P.kwargs) -> Response:
+        user, sent = person(request), request.data
+        password = sent.get("password") if isinstance(sent, dict) else None
+        if can(user, Action.SIGN_OUT) and password and isinstance(password, str):
+            confirm_password(
+                request=request._request, actor=user, password=password, step="signature"
+            )
+        return act(view, request, *args, **kwargs)
+
+    return wrapped
+
+
 class SignOutView(ResourceView):
     """The sign gate of one case, and its signature."""
 
@@ -115,6 +143,7 @@ class SignOutView(ResourceView):
         request=SignOutForm,
         responses=documents.create_one(SignedAnswer, SIGNED, "gate_closed", "not_in_this_state"),
     )
+    @counting_passwords
     @repeatable
     def post(self, request: Request, pk: int) -> Response:
         """Sign the case as it stands; every guard is the service's."""
@@ -149,6 +178,7 @@ class AmendmentView(ResourceView):
         request=AmendmentForm,
         responses=documents.create_one(AmendmentAnswer, AMENDMENT, "not_in_this_state"),
     )
+    @counting_passwords
     @repeatable
     def post(self, request: Request, pk: int) -> Response:
         """Start the amendment with its reason."""
