@@ -55,7 +55,7 @@ ROWS: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "specimens/new"): (302, 422, 422, 403, 403, 422),
     ("GET", "specimens/<int:pk>"): (302, 200, 200, 200, 403, 404),
     ("GET", "specimens/<int:pk>/live"): (302, 200, 200, 200, 403, 404),
-    ("POST", "specimens/<int:pk>/images"): (302, 200, 200, 403, 403, 404),
+    ("POST", "specimens/<int:pk>/images"): (401, 200, 200, 403, 403, 404),
     ("GET", "specimens/<int:pk>/dicom"): (302, 403, 200, 200, 403, 404),
     ("POST", "specimens/<int:pk>/dicom"): (302, 403, 200, 200, 403, 404),
     ("POST", "specimens/<int:pk>/requeue"): (302, 302, 302, 302, 403, 404),

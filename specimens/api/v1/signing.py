@@ -94,12 +94,13 @@ def counting_passwords(
 
     @wraps(act)
     def wrapped(view: V, request: Request, /, *args: P.args, **kwargs: P.kwargs) -> Response:
-        user, sent = person(request), request.data
-        password = sent.get("password") if isinstance(sent, dict) else None
-        if can(user, Action.SIGN_OUT) and password and isinstance(password, str):
-            confirm_password(
-                request=request._request, actor=user, password=password, step="signature"
-            )
+        user = person(request)
+        if can(user, Action.SIGN_OUT) and isinstance(request.data, dict):
+            password = request.data.get("password")
+            if password and isinstance(password, str):
+                confirm_password(
+                    request=request._request, actor=user, password=password, step="signature"
+                )
         return act(view, request, *args, **kwargs)
 
     return wrapped
