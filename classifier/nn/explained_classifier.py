@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-_TINY = 1e-6
+TINY = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="wbclab")
@@ -76,7 +76,7 @@ class ExplainedClassifier(layers.Layer):
         positions = feature_map.shape[1] * feature_map.shape[2]
         flat = ops.reshape(feature_map, (-1, positions, channels))
         relevance = ops.relu(ops.matmul(flat, weights[:, :, None])[:, :, 0])
-        relevance = relevance / (ops.max(relevance, axis=1, keepdims=True) + _TINY)
+        relevance = relevance / (ops.max(relevance, axis=1, keepdims=True) + TINY)
         return ops.reshape(relevance, (-1, feature_map.shape[1], feature_map.shape[2]))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
