@@ -9,14 +9,13 @@ import json
 import os
 import sys
 from datetime import timedelta
+from typing import Any
 
 import django
 
 
-def main(count: int) -> None:
-    """Create site, technician, system account and specimens; print how to use them."""
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wbclab.settings")
-    django.setup()
+def fill(count: int) -> dict[str, Any]:
+    """Create site, technician, system account and specimens; return token and specimens."""
     from specimens.models import Role, Site, User
     from specimens.services.accessioning import OrderData, PatientData, accession_specimen
     from specimens.services.tokens import create_token
@@ -39,8 +38,10 @@ def main(count: int) -> None:
         ).pk
         for number in range(count)
     ]
-    print(json.dumps({"token": token, "specimens": specimens}))
+    return {"token": token, "specimens": specimens}
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wbclab.settings")
+    django.setup()
+    print(json.dumps(fill(int(sys.argv[1]))))

@@ -12,6 +12,7 @@ a window that grows and shrinks with the spread (Comaniciu and Meer 2002, doi 10
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,15 +61,21 @@ def locate_cell(frame: NDArray[np.uint8], background: Floats) -> FoundCell:
     size = frame.shape[0]
     density = -np.log(np.clip(frame / background, 0.02, 1.0)).astype(np.float32)
     darkness = 0.5 * density[..., 0] + density[..., 1]
-    axis = np.arange(size, dtype=np.float32)
-    middle = (size - 1) / 2
-    bell = np.exp(-((axis - middle) ** 2) / (2 * (_PRIOR_WIDTH * size) ** 2)).astype(np.float32)
-    prior = np.outer(bell, bell)
+    axis, prior = _axis_and_prior(size)
     weights, (x, y, spread) = _mean_shift(_nucleus(darkness, prior), prior, axis)
     side = min(max(SIDE_PER_SPREAD * spread / size, SMALLEST_SIDE), 1.0)
     left, top = (min(max((c + 0.5) / size - side / 2, 0.0), 1.0 - side) for c in (x, y))
     nucleus = np.einsum("yx,yxc->c", weights, density) / max(float(weights.sum()), 1e-6)
     return FoundCell(left, top, side, nucleus.astype(np.float32))
+
+
+@cache
+def _axis_and_prior(size: int) -> tuple[Floats, Floats]:
+    """Return the places (n,) along a side, and how likely the cell is at each pixel (n, n)."""
+    axis = np.arange(size, dtype=np.float32)
+    middle = (size - 1) / 2
+    bell = np.exp(-((axis - middle) ** 2) / (2 * (_PRIOR_WIDTH * size) ** 2)).astype(np.float32)
+    return axis, np.outer(bell, bell)
 
 
 def _nucleus(darkness: Floats, prior: Floats) -> Floats:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,12 @@ class Service:
         """The process ids of web and worker."""
         found = {}
         for pid in descendants(self.process.pid):
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if "uvicorn" in line:
+            line = b""
+            with suppress(OSError):  # it has ended meanwhile
+                line = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if b"uvicorn" in line:
                 found["web"] = pid
-            elif "classification_worker" in line:
+            elif b"classification_worker" in line:
                 found.setdefault("worker", pid)
         return found
 

@@ -254,6 +254,7 @@ FILE_UPLOAD_TEMP_DIR = INCOMING_DIR
 # --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
 DOORBELL_PATH = HOME / "doorbell"
+RESULTS_PATH = HOME / "results"
 # On a CPU a larger batch is no faster, and a waiting client waits for it to end.
 BATCH_SIZE = env.int("WBCLAB_BATCH_SIZE", default=16)
 LEASE_SECONDS = env.float("WBCLAB_LEASE_SECONDS", default=15.0)

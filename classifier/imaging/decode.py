@@ -193,13 +193,18 @@ def _refusal(error: Exception) -> ImageRefused:
 def _write_thumbnail(image: Image.Image, path: Path) -> None:
     """Write a small JPEG under a temporary name and rename it, so that no reader sees half."""
     scale = min(1.0, THUMBNAIL_SIDE / max(image.size))
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    # Half the time of the bicubic filter, which matters because an answer waits for it.
-    small = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=3.0)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    # Halved by averaging as often as that goes, then by the filter: a third of the time.
+    small = image.resize(size, Image.Resampling.HAMMING, reducing_gap=1.0)
+    content = io.BytesIO()
+    small.save(content, format="JPEG", quality=THUMBNAIL_QUALITY)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        small.save(temporary, format="JPEG", quality=THUMBNAIL_QUALITY)
+        temporary.write_bytes(content.getbuffer())
         temporary.replace(path)
-    finally:
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_thumbnail(image, path)
+    except OSError:
         temporary.unlink(missing_ok=True)
+        raise

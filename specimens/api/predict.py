@@ -20,7 +20,7 @@ from specimens.models import CellImage, Site, User
 from specimens.permissions import visible_to
 from specimens.selectors.predictions import find_image, outcome_of
 from specimens.services.imaging import add_cell_images, public_site
-from specimens.services.queue import await_results
+from specimens.services.results import await_results, listen
 
 
 class Stopwatch:
@@ -91,6 +91,7 @@ def classify(
     It waits `seconds`, as long as a predict call by default.
     """
     actor, site = _origin(user)
+    listen()
     received = add_cell_images(
         actor=actor,
         site=site,

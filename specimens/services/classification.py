@@ -5,44 +5,67 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import DatabaseError, connection
-from django.utils import timezone
 
 from classifier.artifact import ModelArtifact
 from classifier.decision import CellPrediction
 from classifier.engines import create_engine
 from classifier.imaging.decode import PreparedImage
-from classifier.imaging.pool import DecoderPool
+from classifier.imaging.pool import Answer, DecoderPool
 from classifier.imaging.refusal import ImageRefused
 from classifier.models import ModelVersion
 from classifier.registry import register_model_version
-from specimens.models import CellImage, Job, Prediction, WorkerHeartbeat
+from specimens.models import CellImage, Job, Prediction
+from specimens.services import results
 from specimens.services.counters import WorkerCounters
-from specimens.services.queue import (
-    Claim,
-    claim_jobs,
-    extend_leases,
-    finish_jobs,
-    return_job,
-)
+from specimens.services.heartbeat import Heart
+from specimens.services.queue import Claim, claim_jobs, finish_jobs, return_job
 
 logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A claim and what the decoders made of its images, in its order."""
+
+    claim: Claim
+    prepared: list[Answer] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def images(self) -> list[tuple[Job, PreparedImage]]:
+        pairs = zip(self.claim.jobs, self.prepared, strict=True)
+        return [(job, answer) for job, answer in pairs if isinstance(answer, PreparedImage)]
+
+    @property
+    def failures(self) -> list[tuple[Job, str, str]]:
+        pairs = zip(self.claim.jobs, self.prepared, strict=True)
+        return [
+            (job, answer.code, answer.message)
+            for job, answer in pairs
+            if isinstance(answer, ImageRefused)
+        ]
 
 
 class ClassificationWorker:
     """One engine, its decoder processes and a heartbeat. Use as a context manager; then `drain`.
 
-    Not for two threads at once: the engine runs one batch at a time.
+    Not for two threads at once: the engine runs one batch at a time. Threads of its own claim and
+    decode the next batch, and write the last, while one is computed.
     """
 
     def __init__(self) -> None:
@@ -51,7 +74,16 @@ class ClassificationWorker:
         self.engine = create_engine(settings.ENGINE, settings.ENGINE_THREADS)
         self.decoders = DecoderPool(settings.DECODER_PROCESSES)
         self.counters = WorkerCounters()
-        self._heart = _Heart(self)
+        self._heart = Heart(
+            worker=self.name,
+            engine=self.engine.name,
+            model_digest=self.artifact.digest,
+            counters=self.counters,
+        )
+        # Of two threads that write at once, SQLite would turn one away.
+        self._database = threading.Lock()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     def __enter__(self) -> "ClassificationWorker":
         self.engine.load(self.artifact)
@@ -73,43 +105,98 @@ class ClassificationWorker:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        for thread in (self._reader, self._writer):
+            thread.submit(connection.close)
+            thread.shutdown()
         self._heart.stop()
         self.decoders.__exit__(exception_type, exception, traceback)
 
     def drain(self) -> int:
         """Work until nothing is due; return how many jobs ended."""
+        try:
+            return self._drain()
+        except BaseException:
+            # What is in hand goes to another worker when its lease runs out.
+            self._heart.let_go_of_all()
+            raise
+
+    def _drain(self) -> int:
         ended = 0
         while True:
             # The fresh ones are answered before anything else is asked of the database.
-            fresh = claim_jobs(worker=self.name, limit=settings.BATCH_SIZE)
-            ended += self._run(fresh)
-            retried = claim_jobs(worker=self.name, limit=1, retries=True)
-            ended += self._run(retried)
-            if not fresh.jobs and not retried.jobs:
+            ended += self._drain_fresh()
+            # One that was tried before is alone: nothing else is in hand that it could take along.
+            retried = self._read(retries=True)
+            if not retried.claim.jobs:
                 return ended
+            ended += self._write(retried, self._classify(retried.claim, retried.images))
 
-    def _run(self, claim: Claim) -> int:
-        if not claim.jobs:
-            return 0
-        structlog.contextvars.clear_contextvars()
+    def _drain_fresh(self) -> int:
+        ended = 0
+        batch = self._read()
+        while batch.claim.jobs:
+            if len(batch.claim.jobs) == settings.BATCH_SIZE:
+                more, batch = self._run_full(batch)
+                ended += more
+            else:
+                # Nothing waits behind it: whoever sent it is answered without a change of threads.
+                ended += self._write(batch, self._classify(batch.claim, batch.images))
+                batch = self._read()
+        return ended
+
+    def _run_full(self, batch: _Batch) -> tuple[int, _Batch]:
+        """Compute full batches while the next is read and the last is written.
+
+        Returns how many jobs ended, and the first batch that is not full.
+        """
+        ended = 0
+        under_way: list[Future[Any]] = []
+        try:
+            while len(batch.claim.jobs) == settings.BATCH_SIZE:
+                reading = self._reader.submit(_with_connection, self._read)
+                under_way.append(reading)
+                predictions = self._classify(batch.claim, batch.images)
+                batch, done = reading.result(), batch
+                # One write at a time: what piles up here would be lost with the process.
+                ended += sum(writing.result() for writing in under_way[:-1])
+                under_way = [
+                    self._writer.submit(_with_connection, partial(self._write, done, predictions))
+                ]
+            return ended + under_way[0].result(), batch
+        finally:
+            wait(under_way)
+
+    def _read(self, *, retries: bool = False) -> _Batch:
+        """Claim what is due, and decode it."""
         started = time.perf_counter()
-        with self._heart.holding(claim.token):
-            prepared = self.decoders.prepare([_paths(job.cell_image) for job in claim.jobs])
-            failures = [
-                (job, result.code, result.message)
-                for job, result in zip(claim.jobs, prepared, strict=True)
-                if isinstance(result, ImageRefused)
-            ]
-            images = [
-                (job, result)
-                for job, result in zip(claim.jobs, prepared, strict=True)
-                if isinstance(result, PreparedImage)
-            ]
-            predictions = self._classify(claim, images)
-            ended = finish_jobs(token=claim.token, predictions=predictions, failures=failures)
-        seconds = time.perf_counter() - started
+        limit = 1 if retries else settings.BATCH_SIZE
+        with self._database:
+            claim = claim_jobs(worker=self.name, limit=limit, retries=retries)
+        if not claim.jobs:
+            return _Batch(claim)
+        self._heart.hold(claim.token)
+        try:
+            paths = [_paths(job.cell_image) for job in claim.jobs]
+            return _Batch(claim, self.decoders.prepare(paths), started)
+        except BaseException:
+            self._heart.let_go(claim.token)
+            raise
+
+    def _write(self, batch: _Batch, predictions: Sequence[Prediction]) -> int:
+        """Write what became of a batch, and wake who waits for it."""
+        structlog.contextvars.clear_contextvars()
+        failures = batch.failures
+        try:
+            with self._database:
+                ended = finish_jobs(
+                    token=batch.claim.token, predictions=predictions, failures=failures
+                )
+        finally:
+            self._heart.let_go(batch.claim.token)
+        results.announce(cell_image_ids=[job.cell_image_id for job in batch.claim.jobs])
+        seconds = time.perf_counter() - batch.started
         self.counters.add_batch(predictions, [code for _, code, _ in failures], seconds)
-        _log_batch(claim, predictions, failures, seconds)
+        _log_batch(batch.claim, predictions, failures, seconds)
         return ended
 
     def _classify(
@@ -176,67 +263,18 @@ def _log_batch(
     )
 
 
+def _with_connection(work: Callable[[], T]) -> T:
+    """Do a step in a thread of the worker; after a failure the database is called anew."""
+    try:
+        return work()
+    except DatabaseError:
+        connection.close()
+        raise
+
+
 def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
     return (
         Path(default_storage.path(str(image.file.name))),
         Path(default_storage.path(image.thumbnail_name)),
         image.frame,
     )
-
-
-class _Heart:
-    """A thread that says the worker lives and prolongs the leases it holds.
-
-    In Celery's solo pool neither pings nor time limits work: this is what health rests on.
-    """
-
-    def __init__(self, worker: ClassificationWorker) -> None:
-        self._worker = worker
-        self._tokens: set[uuid.UUID] = set()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
-        self._interval = max(0.5, min(3.0, settings.LEASE_SECONDS / 3))
-
-    @contextmanager
-    def holding(self, token: uuid.UUID) -> Iterator[None]:
-        self._tokens.add(token)
-        try:
-            yield
-        finally:
-            self._tokens.discard(token)
-
-    def start(self) -> None:
-        self._beat(started=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        WorkerHeartbeat.objects.filter(worker=self._worker.name).delete()
-
-    def _beat_on(self) -> None:
-        while not self._stop.wait(self._interval):
-            try:
-                self._beat()
-            except DatabaseError as error:
-                logger.warning("heartbeat: the database cannot be reached", error=error)
-                connection.close()
-        connection.close()
-
-    def _beat(self, *, started: bool = False) -> None:
-        now = timezone.now()
-        if started:
-            day_ago = now - timedelta(days=1)
-            WorkerHeartbeat.objects.filter(seen_at__lt=day_ago).delete()
-        WorkerHeartbeat.objects.update_or_create(
-            worker=self._worker.name,
-            defaults={"seen_at": now, "counters": self._worker.counters.snapshot()},
-            create_defaults={
-                "seen_at": now,
-                "started_at": now,
-                "engine": self._worker.engine.name,
-                "model_digest": self._worker.artifact.digest,
-            },
-        )
-        if tokens := list(self._tokens):
-            extend_leases(tokens=tokens)

@@ -1,21 +1,43 @@
 """Tells a worker that work is due. A lost ring costs the sweep interval and nothing else.
 
-With Redis the ring is a Celery message without content; without it, one byte through a named pipe
-to the worker process of the same machine.
+With Redis the ring is an element of a list that idle workers wait at, so that one of them wakes for
+each; without it, one byte through a named pipe to the worker process of the same machine.
 """
 
 import contextlib
 import logging
 import os
 import select
+import time
 from pathlib import Path
 from types import TracebackType
+from typing import Final, Protocol
 
-from celery import current_app
+import redis
 from django.conf import settings
-from kombu.exceptions import OperationalError
+
+from specimens.services.broker import READ_SECONDS, broker
 
 logger = logging.getLogger(__name__)
+
+LIST: Final = "wbclab.classify"
+MOST_RINGS: Final = 8
+
+
+class Bell(Protocol):
+    """What a worker waits at. Use as a context manager."""
+
+    def __enter__(self) -> "Bell": ...
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, at most `seconds`; whether there is reason to look."""
 
 
 def ring(*, jobs: int = 1) -> None:
@@ -26,14 +48,18 @@ def ring(*, jobs: int = 1) -> None:
     if not settings.REDIS_URL:
         ring_pipe(settings.DOORBELL_PATH)
         return
-    batches = max(1, min(8, -(-jobs // settings.BATCH_SIZE)))
+    rings = max(1, min(MOST_RINGS, -(-jobs // settings.BATCH_SIZE)))
     try:
-        for _ in range(batches):
-            current_app.send_task(
-                "specimens.tasks.classify_due", queue="classify", expires=60, retry=False
-            )
-    except (OperationalError, OSError) as error:
+        # Workers that are busy look again by themselves: what they did not hear is no loss.
+        if broker().lpush(LIST, *[b"!"] * rings) > MOST_RINGS:
+            broker().ltrim(LIST, 0, MOST_RINGS - 1)
+    except redis.RedisError as error:
         logger.warning("the broker cannot be reached (%s); the sweep will ring", error)
+
+
+def listen() -> Bell:
+    """Return the other end of what `ring` pulls."""
+    return RedisListener() if settings.REDIS_URL else PipeListener(settings.DOORBELL_PATH)
 
 
 def ring_pipe(path: Path) -> None:
@@ -72,5 +98,35 @@ class PipeListener:
         """Wait for a ring, at most `seconds`; swallow all rings that came together."""
         ready, _, _ = select.select([self._descriptor], [], [], seconds)
         if ready:
-            os.read(self._descriptor, 65536)
+            self.read()
         return bool(ready)
+
+    def read(self) -> bytes:
+        """Wait for something and return all there is."""
+        select.select([self._descriptor], [], [])
+        return os.read(self._descriptor, 65536)
+
+
+class RedisListener:
+    """A worker's end of the list. Use as a context manager."""
+
+    def __enter__(self) -> "RedisListener":
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Nothing is held."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for a ring, at most `seconds`; where nobody can ring, look all the same."""
+        deadline = time.monotonic() + seconds
+        try:
+            return broker().blpop([LIST], timeout=min(seconds, READ_SECONDS / 2)) is not None
+        except redis.RedisError as error:
+            logger.warning("the broker cannot be reached (%s); looking without a ring", error)
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return True

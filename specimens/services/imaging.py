@@ -135,13 +135,8 @@ def _store_and_queue(
 ) -> None:
     written: dict[str, Received] = {}
     try:
-        for answer in answers:
-            if answer.status == "accepted" and answer.cell_image and answer.upload:
-                file = answer.cell_image.file
-                file.save(answer.upload.name or "", answer.upload, save=False)
-                written[str(file.name)] = answer
-        with transaction.atomic():
-            _write_rows(answers, actor, specimen)
+        _write_files(answers, written)
+        _commit_rows(answers, actor, specimen)
         _delete(name for name, answer in written.items() if answer.status != "accepted")
     except (OperationalError, InterfaceError):
         # Perhaps it has committed, and then needs the files; else they are files without rows.
@@ -157,12 +152,21 @@ def _store_and_queue(
         raise
 
 
+def _write_files(answers: Sequence[Received], written: dict[str, Received]) -> None:
+    for answer in answers:
+        if answer.status == "accepted" and answer.cell_image and answer.upload:
+            file = answer.cell_image.file
+            file.save(answer.upload.name or "", answer.upload, save=False)
+            written[str(file.name)] = answer
+
+
 def _delete(names: Iterable[str]) -> None:
     for name in names:
         default_storage.delete(name)
 
 
-def _write_rows(
+@transaction.atomic
+def _commit_rows(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,

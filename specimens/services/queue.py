@@ -1,6 +1,5 @@
 """The queue: claim under a lease, write results where the lease still holds, give back the rest."""
 
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -252,32 +251,3 @@ def requeue_cell_images(
             details={"images": len(jobs)},
         )
     return len(jobs)
-
-
-def await_results(
-    cell_images: Sequence[CellImage], *, seconds: float
-) -> dict[int, Prediction | Job]:
-    """Wait until each image has a prediction or a failed job, at most `seconds`.
-
-    Returns them by image id; what is not finished is absent. The pauses grow from 2 to 50 ms: a
-    single image is answered at once, a long wait costs the database little.
-    """
-    results: dict[int, Prediction | Job] = {}
-    pending = {image.pk for image in cell_images}
-    deadline = time.monotonic() + seconds
-    pause = 0.002
-    while pending:
-        ended = Job.objects.filter(
-            cell_image__in=pending, state__in=[State.DONE, State.FAILED]
-        ).order_by("id")
-        jobs = {job.cell_image_id: job for job in ended}
-        done = [pk for pk, job in jobs.items() if job.state == State.DONE]
-        predictions = Prediction.objects.filter(cell_image__in=done).select_related("model_version")
-        results |= {pk: job for pk, job in jobs.items() if job.state == State.FAILED}
-        results |= {p.cell_image_id: p for p in predictions.order_by("id")} if done else {}
-        pending -= results.keys()
-        if not pending or time.monotonic() >= deadline:
-            break
-        time.sleep(pause)
-        pause = min(0.05, pause * 1.25)
-    return results
