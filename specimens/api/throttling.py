@@ -82,8 +82,11 @@ def _whose(request: Request) -> str | None:
 
 def _count(key: str) -> int | None:
     try:
-        cache.add(key, 0, timeout=2 * WINDOW_SECONDS)
-        return cache.incr(key)
+        try:
+            return cache.incr(key)
+        except ValueError:  # the first of the window
+            cache.add(key, 0, timeout=2 * WINDOW_SECONDS)
+            return cache.incr(key)
     except (RedisError, OSError, ValueError) as error:  # ValueError: it expired in between
         logger.warning("requests are not counted: %s", error)
         return None

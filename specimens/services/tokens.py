@@ -97,7 +97,7 @@ def why_outdated(token: AuthToken, user: User) -> str:
     """
     if not user.is_active:
         return "the account is not active"
-    grant = TokenGrant.objects.filter(token=token).first()
+    grant: TokenGrant | None = getattr(token, "grant", None)
     if grant is None:
         return "the token names no scope"
     if grant.role != user.role:

@@ -187,7 +187,7 @@ class TestLimits:
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Away:
-            def add(self, *_: Any, **__: Any) -> None:
+            def incr(self, *_: Any, **__: Any) -> None:
                 raise RedisError("connection refused")
 
         monkeypatch.setattr(throttling, "cache", Away())
