@@ -50,8 +50,11 @@ HEALTHCHECK --interval=30s --timeout=15s --start-period=120s --retries=3 \
     CMD [".venv/bin/python", "scripts/check_health.py", "gpu-worker"]
 CMD ["gpu-worker"]
 
-# The last target is the one a plain `docker build .` makes.
+# The last target is the one a plain `docker build .` makes. pg_dump is for manage.py backup.
 FROM runtime AS app
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-client \
+    && rm -rf /var/lib/apt/lists/*
 COPY --from=app-dependencies /app/.venv .venv
 COPY --from=code /app .
 RUN WBCLAB_HOME=/tmp/build .venv/bin/python manage.py collectstatic --noinput \

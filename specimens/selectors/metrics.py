@@ -82,12 +82,15 @@ def _queue() -> Iterator[Metric]:
     """Depth and age by lane, counted no further than the limit of the queue."""
     depth = _gauge("jobs_queued", "Images that wait, at most the queue's limit.", "lane")
     age = _gauge("jobs_oldest_seconds", "Age of the oldest waiting image.", "lane")
-    for urgency in Job.Urgency:
-        waiting = Job.objects.filter(state=Job.State.QUEUED, priority=urgency)
-        waiting = waiting.order_by("priority", "id")
-        lane = urgency.name.lower()
-        depth.add_metric([lane], waiting[: settings.QUEUE_LIMIT].count())
-        age.add_metric([lane], _age(waiting.values_list("created_at", flat=True).first()))
+    queued = Job.objects.filter(state=Job.State.QUEUED)
+    # Ordered as the indexes of fresh and of retried images are.
+    fresh = queued.filter(attempts=0).order_by("priority", "turn", "id")
+    lanes = {urgency.name.lower(): fresh.filter(priority=urgency) for urgency in Job.Urgency}
+    lanes["retried"] = queued.filter(attempts__gt=0).order_by("priority", "id")
+    for lane, waiting in lanes.items():
+        found = waiting[: settings.QUEUE_LIMIT].aggregate(n=Count("pk"), oldest=Min("created_at"))
+        depth.add_metric([lane], found["n"])
+        age.add_metric([lane], _age(found["oldest"]))
     running = _gauge("jobs_running", "Images in the hands of workers.")
     running.add_metric([], Job.objects.filter(state=Job.State.RUNNING).count())
     ended = _gauge("jobs_ended_last_minute", "Images that ended within a minute.", "outcome")
