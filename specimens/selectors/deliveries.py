@@ -6,10 +6,10 @@ from typing import Final
 
 from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.utils import timezone
 
 from specimens.models import DelivererHeartbeat, Delivery, Destination, Specimen, User
 from specimens.permissions import visible_to
+from specimens.selectors import clock
 from specimens.selectors.health import silence_limit
 
 State = Delivery.State
@@ -91,7 +91,7 @@ def outbox_state(user: User) -> OutboxState:
     """
     destinations = list(destinations_of(user).filter(Q(active=True) | Q(held_count__gt=0)))
     seen_at: datetime | None = destinations[0].seen_at if destinations else None  # type: ignore[attr-defined]
-    lost = seen_at is None or timezone.now() - seen_at > silence_limit()
+    lost = seen_at is None or clock.now() - seen_at > silence_limit()
     return OutboxState(
         unreachable=[one for one in destinations if one.unreachable_since and one.active],
         held=[one for one in destinations if one.held_count],  # type: ignore[attr-defined]

@@ -14,10 +14,10 @@ from django.conf import settings
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.db import Error, connection
 from django.db.models import Count, Min, Q
-from django.utils import timezone
 
 from classifier.models import ModelVersion
 from specimens.models import Job, WorkerHeartbeat
+from specimens.selectors import clock
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _queue() -> Part:
         clients=Count("pk", filter=Q(priority=Job.Urgency.WAITING_CLIENT)),
         oldest=Min("created_at"),
     )
-    age = round((timezone.now() - found["oldest"]).total_seconds(), 1) if found["oldest"] else 0.0
+    age = round((clock.now() - found["oldest"]).total_seconds(), 1) if found["oldest"] else 0.0
     details = {"depth": found["depth"], "limit": limit, "oldest_seconds": age}
     if found["clients"] > limit:
         return Part(False, "The queue is full; images are refused for now.", details)
@@ -123,7 +123,7 @@ def silence_limit() -> timedelta:
 
 def _worker() -> Part:
     """Look for a worker that lives and has the active model."""
-    since = timezone.now() - silence_limit()
+    since = clock.now() - silence_limit()
     living = list(WorkerHeartbeat.objects.filter(seen_at__gte=since).order_by("-seen_at"))
     digests = ModelVersion.objects.filter(is_active=True).values_list("digest", flat=True)
     fit = [beat for beat in living if beat.model_digest in digests]

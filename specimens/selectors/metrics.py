@@ -33,6 +33,7 @@ from specimens.models import (
     Site,
     WorkerHeartbeat,
 )
+from specimens.selectors import clock
 from specimens.selectors.health import silence_limit
 
 RECENT: Final = timedelta(minutes=5)
@@ -107,7 +108,7 @@ def _counts(rows: Any) -> dict[str, int]:
 
 
 def _workers() -> Iterator[Metric]:
-    living = timezone.now() - silence_limit()
+    living = clock.now() - silence_limit()
     alive = _gauge("workers_alive", "Workers that gave a sign of life lately.")
     seen = _gauge("worker_seen_timestamp_seconds", "Last sign of life.", "worker", "engine")
     sums = {
@@ -168,7 +169,7 @@ def _deliveries() -> Iterator[Metric]:
 
 
 def _deliverers() -> Iterator[Metric]:
-    living = timezone.now() - silence_limit()
+    living = clock.now() - silence_limit()
     alive = _gauge("deliverers_alive", "Deliverers that gave a sign of life lately.")
     tries = _counter("deliverer_attempts", "Tries to deliver, by outcome.", "worker", "outcome")
     beats = list(DelivererHeartbeat.objects.all())

@@ -10,6 +10,7 @@ from django.utils import timezone
 from specimens.models import Delivery, Destination, Report, Specimen, User
 from specimens.models.deliveries import Event, new_message_id
 from specimens.permissions import Action, require, visible_to
+from specimens.selectors import clock
 from specimens.selectors.case import case_of
 from specimens.selectors.report_content import preliminary_content
 from specimens.services import audit, deliveries_bell
@@ -87,7 +88,12 @@ def _add(destination: Destination, specimen: Specimen, event: Event, **values: A
     earlier = Delivery.objects.filter(destination=destination, specimen=specimen)
     last = earlier.aggregate(last=Max("sequence"))["last"] or 0
     delivery = Delivery(
-        destination=destination, specimen=specimen, event=event, sequence=last + 1, **values
+        destination=destination,
+        specimen=specimen,
+        event=event,
+        sequence=last + 1,
+        due_at=clock.now(),
+        **values,
     )
     delivery.save(force_insert=True)
     return delivery
@@ -109,7 +115,7 @@ def retry_delivery(*, actor: User, delivery: Delivery, render_again: bool = Fals
         if render_again:
             found.payload, found.content_type = None, ""
             found.message_id = new_message_id()
-        found.state, found.failures, found.due_at = State.DUE, 0, timezone.now()
+        found.state, found.failures, found.due_at = State.DUE, 0, clock.now()
         found.finished_at = None
         found.save()
         # A person who asks for it now does not wait for the next look at the other side.

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from specimens.interop.channels import (
     DeliveryFailure,
@@ -18,6 +17,7 @@ from specimens.interop.channels import (
     Unreachable,
 )
 from specimens.models import Delivery, DeliveryAttempt, Destination
+from specimens.selectors import clock
 from specimens.services import audit
 
 State = Delivery.State
@@ -53,13 +53,13 @@ def _ready(now: datetime) -> QuerySet[Delivery]:
 
 def destinations_with_work() -> list[int]:
     """Return the ids of the destinations that something can be sent to now."""
-    ready = _ready(timezone.now()).order_by().values_list("destination", flat=True)
+    ready = _ready(clock.now()).order_by().values_list("destination", flat=True)
     return list(ready.distinct())
 
 
 def seconds_to_next(*, at_most: float) -> float:
     """Return how long nothing new becomes due, at most `at_most`: what waits out a pause."""
-    now = timezone.now()
+    now = clock.now()
     due = Delivery.objects.filter(state=State.DUE, destination__active=True)
     times = [
         due.filter(due_at__gt=now).order_by("due_at").values_list("due_at", flat=True).first(),
@@ -78,7 +78,7 @@ def claim_delivery(*, destination_id: int, worker: str) -> Delivery | None:
 
     While the destination is unreachable the one that has waited longest since its last try asks.
     """
-    now = timezone.now()
+    now = clock.now()
     ready = _ready(now).filter(destination=destination_id).order_by("due_at", "id")
     if connection.features.has_select_for_update_skip_locked:
         ready = ready.select_for_update(skip_locked=True, of=("self",))
@@ -107,7 +107,7 @@ def claim_delivery(*, destination_id: int, worker: str) -> Delivery | None:
 def extend_leases(*, tokens: Iterable[uuid.UUID]) -> None:
     """Prolong the leases of a worker that is alive, from now on."""
     Delivery.objects.filter(state=State.RUNNING, lease_token__in=list(tokens)).update(
-        lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        lease_until=clock.now() + timedelta(seconds=settings.LEASE_SECONDS)
     )
 
 
@@ -125,7 +125,7 @@ def finish_delivery(*, delivery: Delivery, receipt: Receipt) -> bool:
     held = _still_ours(delivery)
     if held is None:
         return False
-    now = timezone.now()
+    now = clock.now()
     held.state, held.finished_at, held.receipt = State.DELIVERED, now, receipt.text[:500]
     held.last_error, held.lease_until = "", None
     held.save()
@@ -169,7 +169,7 @@ def fail_delivery(*, delivery: Delivery, failure: DeliveryFailure) -> bool:
     if away:
         held.due_at = _rest(destination, held.last_error)
     else:
-        held.due_at = timezone.now() + back_off(held.failures)
+        held.due_at = clock.now() + back_off(held.failures)
     outcome = Outcome.UNREACHABLE if away else Outcome.FAILED
     if held.failures >= settings.DELIVERY_MAX_ATTEMPTS:
         _hold(held, outcome, f"Held after {held.failures} failed tries. {held.last_error}")
@@ -189,7 +189,7 @@ def _counts(delivery: Delivery, destination: Destination, *, away: bool) -> bool
 
 def _rest(destination: Destination, error: str) -> datetime:
     """Let the destination rest; return until when."""
-    now = timezone.now()
+    now = clock.now()
     destination.unreachable_since = destination.unreachable_since or now
     destination.pauses += 1
     destination.paused_until = now + back_off(destination.pauses)
@@ -218,7 +218,7 @@ def release_expired_deliveries() -> int:
     Whether the message had arrived is not known; the receiver tells by the id. One that outlived
     too many workers is held: it may be what kills them.
     """
-    expired = Delivery.objects.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+    expired = Delivery.objects.filter(state=State.RUNNING, lease_until__lt=clock.now())
     if connection.features.has_select_for_update_skip_locked:
         expired = expired.select_for_update(skip_locked=True, of=("self",))
     found = list(expired.select_related("specimen__site", "destination").order_by("pk"))
@@ -246,7 +246,7 @@ def _still_ours(delivery: Delivery) -> Delivery | None:
 
 def _end_attempt(delivery: Delivery, outcome: Outcome, text: str) -> None:
     DeliveryAttempt.objects.filter(delivery=delivery, number=delivery.attempts).update(
-        finished_at=timezone.now(), outcome=outcome, text=text[:500]
+        finished_at=clock.now(), outcome=outcome, text=text[:500]
     )
 
 

@@ -14,9 +14,9 @@ from typing import Final
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.utils import timezone
 
 from specimens.models import DelivererHeartbeat
+from specimens.selectors import clock
 from specimens.services.deliveries_queue import (
     claim_delivery,
     destinations_with_work,
@@ -138,7 +138,7 @@ class _Heart:
             self._counters["delivered" if arrived else "failed"] += 1
 
     def start(self) -> None:
-        day_ago = timezone.now() - timedelta(days=1)
+        day_ago = clock.now() - timedelta(days=1)
         DelivererHeartbeat.objects.filter(seen_at__lt=day_ago).delete()
         self._beat()
         self._thread.start()
@@ -157,7 +157,7 @@ class _Heart:
             connection.close()
 
     def _beat(self) -> None:
-        now = timezone.now()
+        now = clock.now()
         with self._lock:
             tokens, counters = list(self._tokens), dict(self._counters)
         DelivererHeartbeat.objects.update_or_create(

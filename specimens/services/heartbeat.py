@@ -7,9 +7,9 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.utils import timezone
 
 from specimens.models import WorkerHeartbeat
+from specimens.selectors import clock
 from specimens.services.counters import WorkerCounters
 from specimens.services.queue import extend_leases
 
@@ -66,7 +66,7 @@ class Heart:
         connection.close()
 
     def _beat(self, *, started: bool = False) -> None:
-        now = timezone.now()
+        now = clock.now()
         if started:
             day_ago = now - timedelta(days=1)
             WorkerHeartbeat.objects.filter(seen_at__lt=day_ago).delete()

@@ -11,14 +11,17 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from specimens.models import IdempotencyKey, User
 from specimens.services.errors import Conflict
 
-# After which a request that neither ended nor failed was in a process that died.
+# After which a request that neither ended nor failed was in a process that died, where the database
+# cannot tell.
 PATIENCE: Final = timedelta(minutes=2)
+# Between taking a key and `hold` it looks as if nobody were at work.
+_NOT_YET_HELD: Final = timedelta(seconds=1)
 _SWEPT_AT_ONCE: Final = 100
 
 
@@ -77,7 +80,8 @@ def _known(actor: User, key: str, request_digest: str, attempt: uuid.UUID) -> uu
                 )
             if row.status is not None:
                 return Answer(row.status, row.headers, row.body)
-            if now - row.started_at < PATIENCE:
+            age = now - row.started_at
+            if age < _NOT_YET_HELD or (age < PATIENCE and not _is_left_behind(row.attempt)):
                 raise StillRunning(
                     "The first request with this Idempotency-Key is still being worked on. "
                     "Retry in a moment."
@@ -87,6 +91,33 @@ def _known(actor: User, key: str, request_digest: str, attempt: uuid.UUID) -> uu
         row.status, row.headers, row.body = None, {}, None
         row.save()
     return attempt
+
+
+def hold(*, attempt: uuid.UUID) -> None:
+    """Show that the request is being worked on, until the transaction of the work has ended.
+
+    However it ends: where the process dies or the database goes away, a repeat need not wait.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_lock_of(attempt)])
+
+
+def _is_left_behind(attempt: uuid.UUID) -> bool:
+    """Is nobody at work under this key? On SQLite that cannot be seen.
+
+    Wrong where taking the key and `hold` lie far apart: then two work, and `finish` lets one of
+    them through.
+    """
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_lock_of(attempt)])
+        return bool(cursor.fetchone()[0])
+
+
+def _lock_of(attempt: uuid.UUID) -> int:
+    return attempt.int >> 65  # 63 bits, of which 59 are random
 
 
 def finish(*, attempt: uuid.UUID, status: int, headers: Mapping[str, str], body: Any) -> None:

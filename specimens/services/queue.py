@@ -9,11 +9,11 @@ from typing import Any, Final, cast
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, Field, OuterRef, QuerySet
-from django.utils import timezone
 
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen, User
 from specimens.permissions import Action, require, visible_to
+from specimens.selectors import clock
 from specimens.services import audit, doorbell
 from specimens.services.deliveries import enqueue_preliminary
 from specimens.services.queue_entry import enqueue
@@ -73,7 +73,7 @@ def claim_jobs(*, worker: str, limit: int, retries: bool = False) -> Claim:
     apart from fresh ones, and one at a time, so that an image that kills its worker takes no other
     with it. Of their images only what a worker needs is read.
     """
-    now, token = timezone.now(), uuid.uuid4()
+    now, token = clock.now(), uuid.uuid4()
     lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
     parts, values = _retried(now, limit) if retries else _fresh(limit)
     values += [_stored("lease_token", token), _stored("lease_until", lease_until), worker]
@@ -123,7 +123,7 @@ def _held(token: uuid.UUID) -> QuerySet[Job]:
 def extend_leases(*, tokens: Iterable[uuid.UUID]) -> None:
     """Prolong the leases of a worker that is alive, from now on."""
     Job.objects.filter(state=State.RUNNING, lease_token__in=list(tokens)).update(
-        lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        lease_until=clock.now() + timedelta(seconds=settings.LEASE_SECONDS)
     )
 
 
@@ -151,7 +151,7 @@ def _end(
     if not image_ids:
         return {}
     places = ", ".join(["%s"] * len(image_ids))
-    now, lease = _stored("finished_at", timezone.now()), _stored("lease_token", token)
+    now, lease = _stored("finished_at", clock.now()), _stored("lease_token", token)
     values = [state.value, now, code, text[:500], lease, *image_ids]
     with connection.cursor() as cursor:
         cursor.execute(_END.format(places=places), values)
@@ -187,7 +187,7 @@ def return_job(*, token: uuid.UUID, job: Job, code: str, text: str) -> None:
         state=State.QUEUED,
         lease_token=None,
         lease_until=None,
-        due_at=timezone.now() + pause,
+        due_at=clock.now() + pause,
         error_code=code,
         error=text[:500],
     )
@@ -196,14 +196,14 @@ def return_job(*, token: uuid.UUID, job: Job, code: str, text: str) -> None:
 @transaction.atomic
 def release_expired_leases() -> int:
     """Take jobs back from workers that died; one that outlived MAX_ATTEMPTS workers fails."""
-    expired = Job.objects.filter(state=State.RUNNING, lease_until__lt=timezone.now())
+    expired = Job.objects.filter(state=State.RUNNING, lease_until__lt=clock.now())
     if connection.features.has_select_for_update_skip_locked:
         expired = expired.select_for_update(skip_locked=True)
     jobs = list(expired)
     exhausted = [job for job in jobs if job.attempts >= settings.MAX_ATTEMPTS]
     Job.objects.filter(pk__in=[j.pk for j in exhausted]).update(
         state=State.FAILED,
-        finished_at=timezone.now(),
+        finished_at=clock.now(),
         lease_until=None,
         error_code="worker_died",
         error=(
@@ -221,7 +221,7 @@ def release_expired_leases() -> int:
 def sweep() -> int:
     """Take expired leases back and ring for what is due; return how many jobs are due."""
     release_expired_leases()
-    due = Job.objects.filter(state=State.QUEUED, due_at__lte=timezone.now())
+    due = Job.objects.filter(state=State.QUEUED, due_at__lte=clock.now())
     count = due.order_by("priority", "id")[: 8 * settings.BATCH_SIZE].count()
     if count:
         doorbell.ring(jobs=count)

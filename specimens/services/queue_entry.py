@@ -17,6 +17,7 @@ from django.db.models import F, Min, OuterRef, QuerySet, Subquery
 
 from specimens.models import CellImage, Job, Site, Specimen
 from specimens.models.patients_orders import Priority
+from specimens.selectors import clock
 from specimens.services import doorbell
 from specimens.services.errors import QueueFull
 
@@ -71,9 +72,17 @@ def enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -> list[J
     if not images:
         return []
     site_id, urgency = images[0].site_id, urgency_of(specimen)
-    turn = _next_turn(site_id, urgency)
+    turn, now = _next_turn(site_id, urgency), clock.now()
     jobs = Job.objects.bulk_create(
-        Job(cell_image=image, site_id=site_id, specimen=specimen, priority=urgency, turn=place)
+        Job(
+            cell_image=image,
+            site_id=site_id,
+            specimen=specimen,
+            priority=urgency,
+            turn=place,
+            created_at=now,
+            due_at=now,
+        )
         for place, image in enumerate(images, start=turn)
     )
     transaction.on_commit(partial(doorbell.ring, jobs=len(jobs)))

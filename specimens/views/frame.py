@@ -5,10 +5,10 @@ from typing import Any, Final
 
 from django.db.models import Subquery
 from django.http import HttpRequest
-from django.utils import timezone
 
 from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, can, visible_to
+from specimens.selectors import clock
 from specimens.selectors.deliveries import outbox_state
 from specimens.selectors.dicom import waiting_count
 from specimens.selectors.health import silence_limit
@@ -40,7 +40,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "failed_images": _failed_count(user),
         "worker_seen_at": seen_at,
         "worker_silent": bool(sites)
-        and (seen_at is None or timezone.now() - seen_at > silence_limit()),
+        and (seen_at is None or clock.now() - seen_at > silence_limit()),
         "outbox": outbox_state(user),
         "held_messages": sum(site.held_messages for site in sites),
         "may_accession": can(user, Action.ACCESSION),

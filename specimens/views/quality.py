@@ -4,10 +4,10 @@ from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 from django.views.decorators.http import require_GET
 
 from specimens.models import User
+from specimens.selectors import clock
 from specimens.selectors.health import silence_limit
 from specimens.selectors.laboratory import active_model, queue_depth, workers
 from specimens.templatetags.portal import percent
@@ -28,7 +28,7 @@ COEFFICIENTS: Final = ("cohen_kappa", "macro_f1")
 @for_people
 def model_page(request: HttpRequest, user: User) -> HttpResponse:
     version = active_model()
-    now = timezone.now()
+    now = clock.now()
     context = {
         "version": version,
         "metadata": version.metadata if version else {},

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, transaction
 from django.utils import timezone
 
 from specimens.api.problems import MEDIA_TYPE as PROBLEM
@@ -244,6 +244,40 @@ class TestRepeats:
         assert not Patient.objects.exists()
         assert not AuditEvent.objects.filter(action="order.placed").exists()
         assert api.post("/api/v1/orders", ORDER, **_key("a")).status_code == 201
+
+
+@pytest.mark.postgres
+@pytest.mark.django_db(transaction=True)
+def test_who_comes_again_after_a_crash_need_not_wait() -> None:
+    """The transaction of the work has ended, and nobody could give the key back."""
+    actor = make_cast().integration
+    first = idempotency.begin(actor=actor, key="a", request_digest="d")
+    assert isinstance(first, uuid.UUID)
+    IdempotencyKey.objects.update(started_at=timezone.now() - timedelta(seconds=2))
+    second = _begin_beside(actor, held=first)
+    assert isinstance(second, idempotency.StillRunning), "while it works, others wait"
+    assert isinstance(_begin_beside(actor, held=None), uuid.UUID), "when it is dead, they need not"
+
+
+def _begin_beside(actor: Any, *, held: uuid.UUID | None) -> Any:
+    """Begin on a connection of its own, while this one holds a key."""
+    found: list[Any] = []
+
+    def begin() -> None:
+        try:
+            found.append(idempotency.begin(actor=actor, key="a", request_digest="d"))
+        except idempotency.StillRunning as running:
+            found.append(running)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        if held:
+            idempotency.hold(attempt=held)
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join(20)
+    return found[0]
 
 
 # SQLite has one writer; its processes wait for each other.

@@ -238,8 +238,10 @@ def model_broken(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
     try:
         for name in before:
             lab.kill(name)
-        wait_until(lambda: all(_refusal(lab, *one) for one in before.items()), 40, "workers refuse")
-        wait_until(lambda: bool(_said_by_health(lab, "worker")), 15, "health says so")
+        wait_until(
+            lambda: all(_refusal(lab, *one) for one in before.items()), 120, "workers refuse"
+        )
+        wait_until(lambda: bool(_said_by_health(lab, "worker")), 30, "health says so")
         said = _said_by_health(lab, "worker")
         refusals = {_refusal(lab, *one) for one in before.items()}
     except TimeoutError as error:

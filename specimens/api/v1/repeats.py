@@ -40,6 +40,7 @@ def repeatable(
             return Response(taken.body, status=taken.status, headers=headers)
         try:
             with transaction.atomic():
+                idempotency.hold(attempt=taken)
                 response = create(view, request, *args, **kwargs)
                 kept = {name: response[name] for name in _KEPT_HEADERS if name in response}
                 idempotency.finish(
