@@ -124,6 +124,8 @@ else:
         "max_size": env.int("WBCLAB_DATABASE_POOL", default=20),
         "timeout": 10,
     }
+    # A cluster that is being restored, or stands by, answers reads only: that is one to wait for.
+    _database["OPTIONS"].setdefault("target_session_attrs", "read-write")
     # Compiling a query takes PostgreSQL longer (300 ms) than answering any of these.
     _database["OPTIONS"].setdefault("options", "-c jit=off")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

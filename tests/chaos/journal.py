@@ -20,15 +20,22 @@ class Journal:
         self._lock = threading.Lock()
         self._began = time.monotonic()
 
+    def note(self, event: str, figures: dict[str, Any]) -> None:
+        """Add a line that is not said aloud."""
+        self._add(event, {"figures": figures}, aloud=False)
+
     def write(self, event: str, **facts: Any) -> None:
         """Add a line: when, what kind of event, and its facts."""
+        self._add(event, facts, aloud=self._aloud)
+
+    def _add(self, event: str, facts: dict[str, Any], *, aloud: bool) -> None:
         seconds = round(time.monotonic() - self._began, 2)
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "seconds": seconds, "event": event, **facts}
         with self._lock:
             self._file.write(json.dumps(line, default=str) + "\n")
             self._file.flush()
-            if self._aloud:
+            if aloud:
                 told = " ".join(f"{name}={value}" for name, value in facts.items())
                 sys.stdout.write(f"{seconds:7.1f} s  {event}: {told}\n")
                 sys.stdout.flush()

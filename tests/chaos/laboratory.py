@@ -207,9 +207,15 @@ class Laboratory:
 
     def _watch_on(self) -> None:
         """Do what a supervisor does: start again what died, a second later. And measure memory."""
+        looks = 0
         while not self._watching.wait(0.3):
             for service in self.services.values():
                 self._look_after(service)
+            looks += 1
+            if looks % 30 == 0:
+                sizes = {one.name: max(map(_resident, one.pids()), default=0) for one in
+                         self.services.values()}  # fmt: skip
+                self.journal.note("memory", {name: n // 1024**2 for name, n in sizes.items()})
 
     def _look_after(self, service: Service) -> None:
         process = service.process
