@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -285,8 +286,13 @@ def failed_over_without_log(lab: Laboratory, draw: random.Random, ledger: Ledger
 
 
 def _fail_over(lab: Laboratory, draw: random.Random, ledger: Ledger, *, with_log: bool) -> Seen:
+    with suppress(TimeoutError):  # it may still recover from the fault before
+        wait_until(lambda: _answers(lab), 30, "PostgreSQL answers")
     backup_began = time.monotonic()
-    backup = lab.database.back_up()
+    try:
+        backup = lab.database.back_up()
+    except subprocess.CalledProcessError as error:
+        raise LeftOut(f"no backup could be taken: {error.stderr.decode()[-200:]}") from error
     after = draw.uniform(2, 6)
     time.sleep(after)
     if not with_log:
