@@ -5,11 +5,7 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 # Nothing of a laboratory's pages needs them; a page that was taken over shall not get them either.
-_REFUSED = (
-    "accelerometer", "autoplay", "bluetooth", "camera", "display-capture", "geolocation",
-    "gyroscope", "hid", "magnetometer", "microphone", "midi", "payment", "serial", "usb",
-    "xr-spatial-tracking",
-)  # fmt: skip
+_REFUSED = ("camera", "display-capture", "geolocation", "microphone", "payment", "usb")
 PERMISSIONS_POLICY = ", ".join(f"{name}=()" for name in _REFUSED)
 
 

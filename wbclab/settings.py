@@ -176,7 +176,7 @@ SECOND_FACTOR_KEY = env.str("WBCLAB_SECOND_FACTOR_KEY", default="") or SECRET_KE
 OTP_TOTP_ISSUER = env.str("WBCLAB_SECOND_FACTOR_ISSUER", default="wbclab")
 
 SESSION_COOKIE_AGE = 60 * env.int("WBCLAB_SESSION_MINUTES", default=600)
-SESSION_IDLE_SECONDS = 60 * env.int("WBCLAB_IDLE_MINUTES", default=30)
+SESSION_IDLE_SECONDS = int(60 * env.float("WBCLAB_IDLE_MINUTES", default=30))
 SESSION_EXPIRE_AT_BROWSER_CLOSE = True
 
 # --- security -------------------------------------------------------------------------------------

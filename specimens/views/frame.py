@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
+from django.conf import settings
 from django.db.models import Subquery
 from django.http import HttpRequest
 
@@ -36,6 +37,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     )
     seen_at: datetime | None = sites[0].worker_seen_at if sites else None
     return context | {
+        "idle_seconds": settings.SESSION_IDLE_SECONDS,
         "sites": sites,
         "failed_images": _failed_count(user),
         "worker_seen_at": seen_at,

@@ -125,6 +125,6 @@ def session_state(request: HttpRequest) -> JsonResponse:
     """Tell a page how long its session lasts; 401 once it has ended."""
     if not request.user.is_authenticated:
         return refused(HTTPStatus.UNAUTHORIZED, "signed_out", SIGNED_OUT)
-    answer = JsonResponse({"seconds_left": seconds_left(request)})
+    answer = JsonResponse({"seconds_left": seconds_left(request), "user": request.user.pk})
     answer["Cache-Control"] = "no-store"
     return answer

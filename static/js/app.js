@@ -3,11 +3,13 @@
 import "./morph.js";
 import { startFrame } from "./frame.js";
 import { startGallery } from "./gallery.js";
+import { startSession } from "./session.js";
 import { startRows } from "./rows.js";
 import { startUpload } from "./upload.js";
 import { startCell } from "./cell.js";
 
 startFrame();
+startSession();
 startRows();
 startGallery();
 startCell();

@@ -90,19 +90,7 @@ function startTheme() {
   }
 }
 
-// A refresh after the session has ended is answered with the login page: go there, do not show it
-// inside this one.
-function startSessionEnd() {
-  document.addEventListener("htmx:beforeSwap", (event) => {
-    const path = new URL(event.detail.xhr.responseURL, window.location.href).pathname;
-    if (path !== document.body.dataset.login) return;
-    event.detail.shouldSwap = false;
-    window.location.reload();
-  });
-}
-
 export function startFrame() {
-  startSessionEnd();
   startKeys();
   startButtons();
   startTheme();

@@ -201,8 +201,10 @@ async function bring(form, chosen, batches) {
   for (let at = 0; at < files.length; at += PER_REQUEST) parts.push(files.slice(at, at + PER_REQUEST));
   const worker = async () => {
     for (let part = parts.shift(); part; part = parts.shift()) {
-      batch.answered(part, await postPatiently(form, part, batch));
-      refresh();
+      const answer = await postPatiently(form, part, batch);
+      batch.answered(part, answer);
+      // With the cookies gone a refresh would only take away what was said about it.
+      if (answer.status !== 403) refresh();
     }
   };
   await Promise.all(Array.from({ length: PARALLEL }, worker));

@@ -54,17 +54,18 @@ class BenchService:
 
 
 @contextmanager
-def bench_service(home: Path) -> Iterator[BenchService]:
-    """Serve the cases from `home` until the block ends."""
+def bench_service(home: Path, *, cases: bool = True, **more: str) -> Iterator[BenchService]:
+    """Serve the cases, or people alone, from `home` until the block ends; `more` is environment."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WBCLAB_")}
     environment |= {"WBCLAB_HOME": str(home), "DJANGO_SETTINGS_MODULE": "wbclab.settings"}
+    environment |= more
     filled = subprocess.run(
-        [sys.executable, "-m", "tests.browser.bench_service"],
+        [sys.executable, "-m", "tests.browser.bench_service", *([] if cases else ["people"])],
         cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
     )  # fmt: skip
-    cases = json.loads(filled.stdout.splitlines()[-1])
+    made = json.loads(filled.stdout.splitlines()[-1])
     command = [sys.executable, "-m", "uvicorn", "wbclab.asgi:application", "--port", str(port)]
     with (home / "web.log").open("wb") as log:
         process = subprocess.Popen(
@@ -74,7 +75,7 @@ def bench_service(home: Path) -> Iterator[BenchService]:
         )  # fmt: skip
         try:
             wait_until(lambda: _answers(f"{url}/login"), 60, "the web server")
-            yield BenchService(url, cases)
+            yield BenchService(url, made)
         finally:
             end(process, signal.SIGTERM, 10)
 
@@ -119,7 +120,8 @@ def fill() -> dict[str, int]:
     pictures = _pictures()
     technician = User.objects.get(username="technician")
     made = {}
-    for number, (accession, times, name, priority, wbc) in enumerate(CASES):
+    wanted = [] if "people" in sys.argv else CASES
+    for number, (accession, times, name, priority, wbc) in enumerate(wanted):
         patient = Patient.objects.create(
             site=site, identifier=f"P{number}", family_name=name, given_name="Maja", sex="F",
             birth_date=date(1961, 4, 17),

@@ -92,7 +92,8 @@ def test_an_ended_session_is_said_and_not_retried(technician: Page, watch: Watch
     expect(technician.locator(".batch-lines .lost")).to_contain_text("The session has ended.")
 
 
-def test_an_ended_session_leads_to_the_login_and_back(technician: Page) -> None:
+def test_an_ended_session_leads_to_the_login_and_back(technician: Page, watch: Watch) -> None:
+    watch.forgiven.append("401")
     accession(technician)
     address = technician.url
     technician.context.clear_cookies(name="sessionid")

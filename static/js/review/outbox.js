@@ -4,7 +4,7 @@
 const PAUSES = [1000, 2000, 4000, 8000, 15000];
 
 export function csrfToken() {
-  const cookie = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
+  const cookie = document.cookie.match(/(?:^|; )(?:__Host-)?csrftoken=([^;]+)/);
   return cookie ? cookie[1] : document.querySelector("[name=csrfmiddlewaretoken]").value;
 }
 
@@ -85,6 +85,7 @@ export class Outbox {
   }
 
   tell(text = "") {
+    document.body.dataset.unsent = this.entries.size;
     this.events.state(this.entries.size, text || (this.failures ? this.trouble : ""));
   }
 
@@ -114,7 +115,7 @@ export class Outbox {
     } else if (answer?.status === 409 && answer.body?.code === "stale") {
       this.failures = 0;
       this.conflict(answer.body.cells);
-    } else if (answer?.body && answer.status >= 400 && answer.status < 500) {
+    } else if (answer?.body && answer.status !== 401 && answer.status >= 400 && answer.status < 500) {
       this.failures = 0;
       for (const { cell } of sent) this.drop(cell);
       this.events.refused(sent.map(({ cell }) => cell), answer.body.message);
@@ -152,7 +153,7 @@ export class Outbox {
   }
 
   wait(answer) {
-    const ended = answer && !answer.body && answer.status < 500;
+    const ended = answer && (answer.status === 401 || (!answer.body && answer.status < 500));
     this.trouble = ended
       ? "the session has ended: log in in another tab"
       : answer ? `the server answered ${answer.status}; trying again` : "no connection; trying again";

@@ -25,7 +25,7 @@ export class Poll {
 
   async fetch() {
     try {
-      const response = await fetch(`${this.url}?since=${this.since}`, { headers: { Accept: "application/json" } });
+      const response = await fetch(`${this.url}?since=${this.since}`, { headers: { Accept: "application/json", "X-Unattended": "1" } });
       if (!response.ok || response.redirected) return;
       const answer = await response.json();
       if (answer.stock !== this.stock) await this.reload();
