@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz chaos lint format lock clean
+.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz chaos lint format lock licences clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -117,6 +117,10 @@ format: ## Let ruff format and mend what it can
 lock: ## Compile requirements/*.in to lock files with hashes (UPGRADE=1 takes newer releases)
 	@scripts/install_requirements.sh test
 	scripts/compile_requirements.sh $(if $(UPGRADE),--upgrade)
+
+licences: ## Write docs/licences.md from what is locked and installed
+	@scripts/install_requirements.sh test
+	$(PYTHON) scripts/licences.py
 
 clean: ## Remove what was installed and generated; keeps var/, the data of make run
 	@rm -rf .venv staticfiles $(RESULTS) .coverage htmlcov .mypy_cache .ruff_cache .pytest_cache \
