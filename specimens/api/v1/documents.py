@@ -90,6 +90,12 @@ PROBLEMS: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
     "too_many_requests": (
         429, "This token has used up its requests of this minute (6000). Wait 12 s.", {},
     ),
+    "locked_out": (
+        429,
+        "Too many wrong attempts. This account is locked for this address: try again in 15 "
+        "minutes, or ask an administrator to unlock it.",
+        {},
+    ),
     "internal_error": (
         500, "The server failed on this request. The failure is recorded in its log.", {},
     ),
@@ -100,7 +106,8 @@ PROBLEMS: Final[dict[str, tuple[int, str, dict[str, Any]]]] = {
 
 ALWAYS: Final = (
     "not_authenticated", "authentication_failed", "not_allowed", "insufficient_scope",
-    "too_many_requests", "internal_error", "database_unavailable", "method_not_allowed",
+    "too_many_requests", "locked_out", "internal_error", "database_unavailable",
+    "method_not_allowed",
 )  # fmt: skip
 READING: Final = (*ALWAYS, "not_found")
 LISTING: Final = (*ALWAYS, "invalid")
