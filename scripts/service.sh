@@ -44,6 +44,8 @@ case "${1:-}" in
         exec "$python" manage.py hl7_listener
         ;;
     migrate)
+        # Behind a long query it would make everybody else wait: rather fail, and be run again.
+        export WBCLAB_LOCK_SECONDS=${WBCLAB_LOCK_SECONDS:-5}
         exec "$python" manage.py migrate --noinput
         ;;
     manage)

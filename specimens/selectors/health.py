@@ -75,9 +75,10 @@ def _database() -> Part:
 
 
 def _storage() -> Part:
-    """Write a byte where images go; a store that is no folder is trusted until it is written."""
-    if not isinstance(default_storage, FileSystemStorage) and not hasattr(default_storage, "path"):
-        return Part(True, "Not checked: the store is not a folder of this machine.")
+    """Write a byte where images go; a bucket is asked for an object."""
+    if not isinstance(default_storage, FileSystemStorage):
+        default_storage.exists("health")
+        return Part(True)
     folder = Path(default_storage.path(""))
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as probe:

@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 import numpy as np
 import structlog
 from django.conf import settings
-from django.core.files.storage import default_storage
 from django.db import DatabaseError, connection
 
 from classifier.artifact import ModelArtifact
@@ -31,7 +30,8 @@ from specimens.models import CellImage, Job, Prediction
 from specimens.services import results
 from specimens.services.counters import WorkerCounters
 from specimens.services.heartbeat import Heart
-from specimens.services.queue import Claim, claim_jobs, finish_jobs, return_job
+from specimens.services.image_files import keep_written, readable_path, writable_path
+from specimens.services.queue import Claim, claim_jobs, finish_jobs, give_back_claim, return_job
 
 logger = structlog.get_logger(__name__)
 
@@ -176,8 +176,14 @@ class ClassificationWorker:
             return _Batch(claim)
         self._heart.hold(claim.token)
         try:
-            paths = [_paths(job.cell_image) for job in claim.jobs]
-            return _Batch(claim, self.decoders.prepare(paths), started)
+            return _Batch(claim, self._prepare(claim), started)
+        except OSError as error:
+            # No image is to blame. The sweep rings again, and then perhaps the store is back.
+            logger.warning("the image store is away", images=len(claim.jobs), error=error)
+            with self._database:
+                give_back_claim(token=claim.token)
+            self._heart.let_go(claim.token)
+            return _Batch(Claim(claim.token))
         except BaseException:
             self._heart.let_go(claim.token)
             raise
@@ -198,6 +204,13 @@ class ClassificationWorker:
         self.counters.add_batch(predictions, [code for _, code, _ in failures], seconds)
         _log_batch(batch.claim, predictions, failures, seconds)
         return ended
+
+    def _prepare(self, claim: Claim) -> list[Answer]:
+        """Decode the images of a claim; raises OSError where the image store is away."""
+        prepared = self.decoders.prepare([_paths(job.cell_image) for job in claim.jobs])
+        for job in claim.jobs:
+            keep_written(job.cell_image.thumbnail_name)
+        return prepared
 
     def _classify(
         self, claim: Claim, images: Sequence[tuple[Job, PreparedImage]]
@@ -274,7 +287,7 @@ def _with_connection(work: Callable[[], T]) -> T:
 
 def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
     return (
-        Path(default_storage.path(str(image.file.name))),
-        Path(default_storage.path(image.thumbnail_name)),
+        readable_path(str(image.file.name)),
+        writable_path(image.thumbnail_name),
         image.frame,
     )

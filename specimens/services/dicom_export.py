@@ -3,12 +3,10 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.files.storage import default_storage
 from django.db import transaction
 
 from classifier.classes import CLASS_BY_NAME
@@ -20,6 +18,7 @@ from specimens.interop.channels import SourceInstance
 from specimens.models import CellImage, Job, Prediction, Specimen, User
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
+from specimens.services.image_files import readable_path
 
 
 @transaction.atomic
@@ -111,7 +110,7 @@ def _planned(images: Sequence[CellImage], proposed: dict[int, str]) -> list[Plan
         machine = CLASS_BY_NAME[decision].key if decision else ""
         cells.append(
             PlannedCell(
-                path=Path(default_storage.path(str(image.file.name))),
+                path=readable_path(str(image.file.name)),
                 frame=image.frame,
                 facts=CellFacts(
                     number=number,

@@ -1,7 +1,6 @@
 """Small pictures of instances that wait: no worker has decoded them, as they are no cells yet."""
 
 import threading
-from pathlib import Path
 from typing import Final
 
 from django.core.files.storage import default_storage
@@ -9,6 +8,7 @@ from django.core.files.storage import default_storage
 from classifier.imaging.pool import DecoderPool, DecoderPoolError
 from classifier.imaging.refusal import ImageRefused
 from specimens.models import DicomInstance
+from specimens.services.image_files import keep_written, readable_path, writable_path
 
 # A page asks for all its pictures at once; each decoder is a process of its own.
 _ONE_AT_A_TIME = threading.Lock()
@@ -28,10 +28,10 @@ def draw_thumbnail(*, instance: DicomInstance, frame: int) -> str:
     with _ONE_AT_A_TIME:
         if default_storage.exists(name):
             return name
-        path = Path(default_storage.path(str(instance.file.name)))
+        path = readable_path(str(instance.file.name))
         last = min(instance.number_of_frames, frame + _DRAWN_TOGETHER - 1)
         wanted = [
-            (path, Path(default_storage.path(instance.thumbnail_name(number))), number)
+            (path, writable_path(instance.thumbnail_name(number)), number)
             for number in range(frame, last + 1)
         ]
         try:
@@ -40,6 +40,8 @@ def draw_thumbnail(*, instance: DicomInstance, frame: int) -> str:
         except DecoderPoolError as error:
             text = "No picture can be drawn at the moment."
             raise ImageRefused("decode_memory", text) from error
+    for number in range(frame, last + 1):
+        keep_written(instance.thumbnail_name(number))
     if isinstance(first, ImageRefused):
         raise first
     return name

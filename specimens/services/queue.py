@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, Field, OuterRef, QuerySet
+from django.db.models import Exists, F, Field, OuterRef, QuerySet
 
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen, User
@@ -190,6 +190,14 @@ def return_job(*, token: uuid.UUID, job: Job, code: str, text: str) -> None:
         due_at=clock.now() + pause,
         error_code=code,
         error=text[:500],
+    )
+
+
+@transaction.atomic
+def give_back_claim(*, token: uuid.UUID) -> int:
+    """Put a whole claim back as if it had not been made: what it needs is away."""
+    return _held(token).update(
+        state=State.QUEUED, lease_token=None, lease_until=None, attempts=F("attempts") - 1
     )
 
 

@@ -3,9 +3,11 @@
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
+from django.conf import settings
 from django.core.files.base import File
-from django.core.files.storage import FileSystemStorage
+from django.core.files.storage import FileSystemStorage, storages
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -17,7 +19,19 @@ def _fsync_folder(folder: Path) -> None:
 
 
 class DurableStorage(FileSystemStorage):
-    """Temporary name, fsync, rename, fsync of the folder: a crash leaves all of a file or none."""
+    """Temporary name, fsync, rename, fsync of the folder: a crash leaves all of a file or none.
+
+    What has left the folder for the archive is opened there.
+    """
+
+    def open(self, name: str, mode: str = "rb") -> "File[Any]":
+        """Open a file here or, where it has left for there, in the archive."""
+        try:
+            return super().open(name, mode)
+        except FileNotFoundError:
+            if "archive" not in settings.STORAGES or storages["archive"] is self:
+                raise
+            return storages["archive"].open(name, mode)
 
     def _save(self, name: str, content: "File[bytes]") -> str:
         target = Path(self.path(name))
