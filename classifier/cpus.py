@@ -1,6 +1,9 @@
 """How much of the machine this process may use."""
 
 import os
+from pathlib import Path
+
+_LOAD = Path("/proc/loadavg")
 
 
 def usable_cpus() -> int:
@@ -8,3 +11,14 @@ def usable_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def running_threads() -> int:
+    """Threads of the whole machine that run or want to, the caller's among them, at this instant.
+
+    More than any machine has CPUs where the system does not say.
+    """
+    try:
+        return int(_LOAD.read_text().split()[3].partition("/")[0])
+    except (OSError, IndexError, ValueError):
+        return 1_000_000

@@ -1,71 +1,92 @@
 """ONNX Runtime: the engine for the CPU."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from classifier.artifact import ONNX_FILE, ModelArtifact
-from classifier.cpus import usable_cpus
+from classifier.cpus import running_threads, usable_cpus
 from classifier.decision import CellPrediction, RawOutputs, decide
 from classifier.engines.base import ImageArray, batches, check_images
 from classifier.nn import OUTPUT_NAMES
 from classifier.preprocessing import INPUT_SIZE
 
-# Beyond this the throughput no longer grows, only the memory for the feature maps.
-MAX_BATCH = 32
+# What one core computes in one pass. More is no faster, for the feature maps then leave its caches,
+# and each core needs 7 MB more for each image; less costs more calls.
+PART = 2
 
 
 class OnnxRuntimeEngine:
     """Computes the exported network on the CPU.
 
+    Several images are divided among the cores, each of which runs the whole network for its part:
+    the cores then wait for each other once a batch and not once a layer, which doubles the
+    throughput. One image alone is computed by all cores together, if nobody else wants them.
+
     Args:
-        threads: for one batch; one for each usable CPU if None.
+        threads: cores to use; every usable CPU if None.
     """
 
     name = "onnxruntime"
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads
-        self._loaded: tuple[onnxruntime.InferenceSession, ModelArtifact] | None = None
+        self._threads = threads or usable_cpus()
+        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")
+        self._loaded: _Loaded | None = None
 
     def load(self, artifact: ModelArtifact) -> None:
         """See `Engine.load`."""
-        options = onnxruntime.SessionOptions()
-        # Left to itself the runtime pins a thread to every core, also those it may not use.
-        options.intra_op_num_threads = self._threads or usable_cpus()
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Threads that wait by spinning gain a little on an idle machine and lose two thirds of the
-        # throughput on one that also decodes images and serves pages.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = onnxruntime.InferenceSession(
-            artifact.path(ONNX_FILE), options, providers=["CPUExecutionProvider"]
-        )
-        self._loaded = session, artifact
+        self._loaded = _Loaded(artifact, self._threads)
 
     def warm_up(self, batch_sizes: Sequence[int] | None = None) -> None:
         """See `Engine.warm_up`."""
-        for size in batch_sizes or (1, MAX_BATCH):
-            self.classify(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+        for size in batch_sizes or (1, self._threads * PART):
+            images = np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+            self.classify(images)
+            if self._loaded is not None:
+                self._loaded.classify(images[:1], alone=True)
 
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
         if self._loaded is None:
             raise RuntimeError("load a model before classifying")
         check_images(images)
-        session, artifact = self._loaded
-        predictions = []
-        for batch in batches(images, MAX_BATCH):
-            predictions += decide(_run(session, batch, artifact.input_dtype), artifact)
-        return predictions
+        if len(images) == 1:
+            # Threads that wait for each other a hundred times an image gain on free cores only; on
+            # busy ones they take twice as long as one. This thread is among those that run.
+            return self._loaded.classify(images, alone=running_threads() <= 2)
+        size = min(PART, -(-len(images) // self._threads))
+        parts = self._pool.map(self._loaded.classify, batches(images, max(1, size)))
+        return [prediction for part in parts for prediction in part]
 
 
-def _run(session: onnxruntime.InferenceSession, batch: ImageArray, dtype: str) -> RawOutputs:
-    # Models up to 2.0.0 were exported without the last output.
-    names = list(OUTPUT_NAMES)[: len(session.get_outputs())]
-    outputs: list[npt.NDArray[np.float32]] = session.run(
-        names, {"image": np.ascontiguousarray(batch, dtype=dtype)}
-    )
-    return RawOutputs(*outputs)
+class _Loaded:
+    """One model, in a session for many callers at once and one that keeps all cores to itself."""
+
+    def __init__(self, artifact: ModelArtifact, threads: int) -> None:
+        self._artifact = artifact
+        path = artifact.path(ONNX_FILE)
+        self._shared = _session(path, 1)
+        self._wide = _session(path, threads) if threads > 1 else self._shared
+        # Models up to 2.0.0 were exported without the last output.
+        self._names = list(OUTPUT_NAMES)[: len(self._shared.get_outputs())]
+
+    def classify(self, images: ImageArray, alone: bool = False) -> list[CellPrediction]:
+        """Predictions for a few images; `alone` is for one caller at a time."""
+        session = self._wide if alone else self._shared
+        inputs = {"image": np.ascontiguousarray(images, dtype=self._artifact.input_dtype)}
+        outputs: list[npt.NDArray[np.float32]] = session.run(self._names, inputs)
+        return decide(RawOutputs(*outputs), self._artifact)
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # Left to itself the runtime pins a thread to every core, also those it may not use.
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

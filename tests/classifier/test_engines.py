@@ -13,15 +13,17 @@ from django.conf import settings
 
 from classifier import engines
 from classifier.artifact import KERAS_WEIGHTS_FILE, ModelArtifact
+from classifier.cpus import running_threads
 from classifier.decision import CellPrediction
 from classifier.engines import Engine, create_engine
 from classifier.engines.base import ImageArray
-from classifier.engines.onnx_runtime import MAX_BATCH
 from classifier.imaging.decode import prepare_file
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("WBCLAB_DATA", ROOT.parent / "shared" / "data"))
 NAMES = ("onnxruntime", "tensorflow")
+# More than any engine computes at once, and no multiple of anything.
+MANY = 37
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def loaded(artifact: ModelArtifact) -> dict[str, Engine]:
 @pytest.fixture(scope="module")
 def noise() -> ImageArray:
     generator = np.random.default_rng(7)
-    return generator.integers(0, 256, (MAX_BATCH + 5, 128, 128, 3), dtype=np.uint8)
+    return generator.integers(0, 256, (MANY, 128, 128, 3), dtype=np.uint8)
 
 
 def probabilities(predictions: Sequence[CellPrediction]) -> npt.NDArray[np.float64]:
@@ -84,7 +86,7 @@ def test_no_images(name: str, loaded: dict[str, Engine]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("count", [1, 3, MAX_BATCH + 5])
+@pytest.mark.parametrize("count", [1, 3, MANY])
 def test_the_size_of_the_batch_does_not_matter(
     name: str, count: int, loaded: dict[str, Engine], noise: ImageArray
 ) -> None:
@@ -94,6 +96,49 @@ def test_the_size_of_the_batch_does_not_matter(
     np.testing.assert_allclose(
         probabilities([together[0], together[-1]]), probabilities(one_by_one), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("running", [1, 100])
+def test_one_image_is_computed_alike_on_free_and_on_busy_cores(
+    running: int, loaded: dict[str, Engine], noise: ImageArray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = loaded["onnxruntime"].classify(noise[:2])[0]
+    monkeypatch.setattr("classifier.engines.onnx_runtime.running_threads", lambda: running)
+    assert_same(loaded["onnxruntime"].classify(noise[:1]), [expected])
+
+
+def test_the_parts_come_back_in_order(loaded: dict[str, Engine], noise: ImageArray) -> None:
+    forth = loaded["onnxruntime"].classify(noise)
+    back = loaded["onnxruntime"].classify(noise[::-1])
+    assert_same(forth, back[::-1])
+    assert len({prediction.embedding.tobytes() for prediction in forth}) == MANY
+
+
+def test_running_threads_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert running_threads() >= 1
+    monkeypatch.setattr("classifier.cpus._LOAD", tmp_path / "loadavg")
+    assert running_threads() > 1000
+    (tmp_path / "loadavg").write_text("0.20 0.18 0.12 3/80 11206\n")
+    assert running_threads() == 3
+
+
+def test_a_worker_of_this_engine_is_small() -> None:
+    code = (
+        "import numpy as np, pathlib\n"
+        "from classifier.artifact import ModelArtifact\n"
+        "from classifier.engines.onnx_runtime import OnnxRuntimeEngine\n"
+        "engine = OnnxRuntimeEngine(4)\n"
+        "engine.load(ModelArtifact.load())\n"
+        "engine.warm_up()\n"
+        "engine.classify(np.zeros((64, 128, 128, 3), np.uint8))\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(int(status.split('VmHWM:')[1].split()[0]) // 1024)"
+    )
+    megabytes = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    # The rest of a worker's 250 MB is Django's.
+    assert int(megabytes) < 190
 
 
 @pytest.mark.parametrize("name", NAMES)
