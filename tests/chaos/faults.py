@@ -71,8 +71,15 @@ def all_killed(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
 def worker_stopped_beyond_its_lease(lab: Laboratory, draw: random.Random, ledger: Ledger) -> Seen:
     """SIGSTOP with jobs in hand until others have taken them over, then SIGCONT."""
     name = draw.choice([name for name in lab.services if name[:6] in _LEASED])
-    held = _wait_for_work(lab, name)
-    lab.signal(name, signal.SIGSTOP)
+    held, deadline = 0, time.monotonic() + 20
+    while not held and time.monotonic() < deadline:
+        if _wait_for_work(lab, name):
+            lab.signal(name, signal.SIGSTOP)
+            held = _wait_for_work(lab, name, 0.1) or 0
+            if not held:  # it was faster than the signal
+                lab.signal(name, signal.SIGCONT)
+    if not held:
+        raise LeftOut(f"{name} was never caught with work in hand")
     try:
         time.sleep(LEASE_SECONDS + draw.uniform(1.5, 4))
     finally:
