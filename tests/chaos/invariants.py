@@ -95,6 +95,15 @@ def each_image_ended_once(lab: Laboratory, ledger: Ledger, figures: Figures) -> 
     return faults
 
 
+def each_instance_found_its_specimen(
+    lab: Laboratory, ledger: Ledger, figures: Figures
+) -> list[str]:
+    """Only one whose specimen a restore took away may wait for a person."""
+    waiting = DicomInstance.objects.exclude(state=DicomInstance.State.MATCHED)
+    figures |= {"instances that wait for a person": waiting.count()}
+    return [] if ledger.lost_spans else [f"{one} is {one.state}" for one in waiting]
+
+
 def each_end_came_once(lab: Laboratory, ledger: Ledger, figures: Figures) -> list[str]:
     """What the observer in the database saw: each job and delivery ended once, under a lease."""
     with connection.cursor() as cursor:
@@ -205,6 +214,7 @@ def memory_is_bounded(lab: Laboratory, ledger: Ledger, figures: Figures) -> list
 CHECKS: Final[tuple[Check, ...]] = (
     promises_are_kept,
     each_image_ended_once,
+    each_instance_found_its_specimen,
     each_end_came_once,
     each_report_was_delivered,
     the_audit_chain_holds,
