@@ -1,12 +1,14 @@
 """ICC profiles of DICOM objects (PS3.3 section C.11.15): colours as they were meant, in sRGB."""
 
 import io
-
-from PIL import Image
+from typing import TYPE_CHECKING
 
 from classifier.imaging.dicom_header import ICC_PROFILE, DicomImage
 from classifier.imaging.dicom_walk import bytes_of
 from classifier.imaging.source import Source
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_PROFILE_BYTES = 4 * 1024**2
 
@@ -37,7 +39,7 @@ def describe_profile(source: Source, image: DicomImage) -> str:
     return f"applied: RGB profile of {len(profile)} bytes"
 
 
-def to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+def to_srgb(picture: "Image.Image", profile: bytes) -> "Image.Image":
     """The picture in sRGB; unchanged where the profile cannot be used. Runs in decoder processes.
 
     A profile that cannot be read says nothing about the pixels; that it could not be used has been

@@ -6,10 +6,7 @@ The presentation contexts are those of docs/dicom-conformance.md; nothing else i
 import re
 import ssl
 from pathlib import Path
-from typing import Final
-
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Final
 
 from classifier.imaging.dicom import (
     EXPLICIT_LITTLE_ENDIAN,
@@ -17,6 +14,9 @@ from classifier.imaging.dicom import (
     SOP_CLASSES,
     TRANSFER_SYNTAXES,
 )
+
+if TYPE_CHECKING:
+    from pynetdicom.presentation import PresentationContext
 
 # PS3.7 annex C; those of a refused object are in refusals.py.
 SUCCESS: Final = 0x0000
@@ -31,8 +31,12 @@ def is_ae_title(text: str) -> bool:
     return bool(_AE_TITLE.fullmatch(text)) and bool(text.strip())
 
 
-def storage_contexts() -> list[PresentationContext]:
+def storage_contexts() -> "list[PresentationContext]":
     """Verification, and every accepted SOP class with every accepted transfer syntax."""
+    # Pages look names up here: they should not wait for pynetdicom.
+    from pynetdicom.presentation import build_context
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
     uncompressed = [EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN]
     contexts = [build_context(Verification, uncompressed)]
     contexts += [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in SOP_CLASSES]

@@ -5,7 +5,6 @@ from typing import Final
 
 from django.core.files.storage import default_storage
 
-from classifier.imaging.pool import DecoderPool, DecoderPoolError
 from classifier.imaging.refusal import ImageRefused
 from specimens.models import DicomInstance
 from specimens.services.image_files import keep_written, readable_path, writable_path
@@ -25,6 +24,8 @@ def draw_thumbnail(*, instance: DicomInstance, frame: int) -> str:
     name = instance.thumbnail_name(frame)
     if default_storage.exists(name):
         return name
+    from classifier.imaging.pool import DecoderPool, DecoderPoolError  # NumPy and Pillow with it
+
     with _ONE_AT_A_TIME:
         if default_storage.exists(name):
             return name

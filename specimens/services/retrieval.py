@@ -4,24 +4,26 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from django.conf import settings
 from django.db import transaction
 
 from specimens import workflow
-from specimens.dicom import query_retrieve, web_archive
 from specimens.dicom.archive import ArchiveError, FoundStudy
 from specimens.dicom.network import client_tls
-from specimens.dicom.query_retrieve import DimseArchive
 from specimens.dicom.refusals import DicomRefusal
-from specimens.dicom.web_archive import WebArchive
 from specimens.interop.channels import SECRET_PREFIX, read_secret
 from specimens.models import DicomInstance, PacsServer, Specimen, User
 from specimens.models.dicom import Way
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
 from specimens.services.dicom_import import receive_instance
+
+# Their libraries are imported where they are used: no web process waits for them when it starts.
+if TYPE_CHECKING:
+    from specimens.dicom.query_retrieve import DimseArchive
+    from specimens.dicom.web_archive import WebArchive
 
 _ANSWER_SECONDS: Final = 15.0
 _SHOWN_REFUSALS: Final = 10
@@ -60,6 +62,8 @@ def find_in_archive(*, actor: User, specimen: Specimen, server: PacsServer) -> l
     Raises ArchiveError, PermissionDenied, NotAllowedInState.
     """
     _check(actor, specimen, server)
+    from specimens.dicom import query_retrieve, web_archive
+
     number = specimen.accession_number
     if server.way == PacsServer.Way.DICOMWEB:
         found = web_archive.find_studies(web_archive_of(server), number)
@@ -118,6 +122,8 @@ def ask_archive(*, actor: User, server: PacsServer) -> list[tuple[str, str]]:
     """
     require(actor, Action.ADMINISTER)
     visible_to(actor, PacsServer).get(pk=server.pk)
+    from specimens.dicom import query_retrieve, web_archive
+
     tests: list[tuple[str, Callable[[], None]]] = []
     if server.host and server.ae_title:
         tests.append(("C-ECHO", lambda: query_retrieve.echo(dimse_archive_of(server))))
@@ -134,12 +140,14 @@ def ask_archive(*, actor: User, server: PacsServer) -> list[tuple[str, str]]:
     return results
 
 
-def dimse_archive_of(server: PacsServer) -> DimseArchive:
+def dimse_archive_of(server: PacsServer) -> "DimseArchive":
     """Return how to reach the server by DIMSE.
 
     Raises:
         ArchiveError: a certificate cannot be used.
     """
+    from specimens.dicom.query_retrieve import DimseArchive
+
     try:
         tls = _tls() if server.encrypted else None
     except OSError as error:  # ssl.SSLError is one
@@ -155,12 +163,14 @@ def dimse_archive_of(server: PacsServer) -> DimseArchive:
     )
 
 
-def web_archive_of(server: PacsServer) -> WebArchive:
+def web_archive_of(server: PacsServer) -> "WebArchive":
     """Return how to reach the server by DICOMweb.
 
     Raises:
         ArchiveError: the place of its secret is empty.
     """
+    from specimens.dicom.web_archive import WebArchive
+
     authority = settings.DICOM_TLS_CA
     return WebArchive(
         url=server.dicomweb_url,
@@ -200,6 +210,8 @@ def _check(actor: User, specimen: Specimen, server: PacsServer) -> None:
 def _by_web(
     actor: User, specimen: Specimen, server: PacsServer, study: str, result: Retrieval
 ) -> None:
+    from specimens.dicom import web_archive
+
     paths = web_archive.fetch_study(
         web_archive_of(server), study, settings.INCOMING_DIR, settings.DICOM_INSTANCE_MB * 1024**2
     )
@@ -230,6 +242,8 @@ def _by_move(
     actor: User, specimen: Specimen, server: PacsServer, study: str, result: Retrieval
 ) -> None:
     """Let the archive send to our listener, then look at what has arrived there."""
+    from specimens.dicom import query_retrieve
+
     before = _arrived(specimen, study)
     try:
         moved = query_retrieve.move_study(dimse_archive_of(server), study)

@@ -1,7 +1,7 @@
 """Taking the cells of a specimen away as DICOM: identified, or de-identified."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
@@ -11,13 +11,13 @@ from django.shortcuts import render
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_http_methods
 
-from specimens.dicom.export import ExportPlan, ExportResult, exported_files, zip_blocks
-from specimens.dicom.export_instance import check_identifiers
 from specimens.interop.channels import PermanentFailure
 from specimens.models import Specimen, User
 from specimens.permissions import Action, require
-from specimens.services.dicom_export import plan_dicom_export
 from specimens.views.access import for_people, specimen_or_404
+
+if TYPE_CHECKING:
+    from specimens.dicom.export import ExportPlan
 
 
 @require_http_methods(["GET", "POST"])
@@ -28,6 +28,10 @@ def dicom_export(request: HttpRequest, user: User, pk: int) -> Any:
     require(user, Action.EXPORT_DICOM)
     if request.method == "GET":
         return _page(request, found)
+    # Not with the page: DICOM's libraries take as long to import as all the rest of a web process.
+    from specimens.dicom.export_instance import check_identifiers
+    from specimens.services.dicom_export import plan_dicom_export
+
     try:
         plan = plan_dicom_export(
             actor=user, specimen=found, deidentify=request.POST.get("names") != "keep"
@@ -50,7 +54,9 @@ def _page(request: HttpRequest, found: Specimen, error: str = "") -> HttpRespons
     return render(request, "specimen/dicom_export.html", context, status=422 if error else 200)
 
 
-def _archive(request: HttpRequest, plan: ExportPlan) -> StreamingHttpResponse:
+def _archive(request: HttpRequest, plan: "ExportPlan") -> StreamingHttpResponse:
+    from specimens.dicom.export import ExportResult, exported_files, zip_blocks
+
     number = plan.content["specimen"]["accession_number"].replace("/", "-")
     # The file's name must not say what was taken out of the files.
     name = "wbclab-deidentified" if plan.pseudonyms else f"{number}-dicom"

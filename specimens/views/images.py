@@ -4,12 +4,10 @@ import io
 from collections.abc import Sequence
 from typing import Final
 
-import numpy as np
 from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
-from PIL import Image
 
 from specimens.models import CellImage, User
 from specimens.selectors.cells import BROWSER_TYPES, newest_prediction
@@ -70,6 +68,9 @@ def explanation_layer(values: bytes, shown: Sequence[float]) -> bytes:
 
     `shown` is the square the model saw (Prediction.shown); around it the layer is empty.
     """
+    import numpy as np  # with Pillow 20 MB, for a picture few people ask for
+    from PIL import Image
+
     left, top, side = (round(part * _LAYER_SIDE) for part in shown)
     grid = Image.frombytes("L", (16, 16), values).resize((side, side), Image.Resampling.BILINEAR)
     placed = Image.new("L", (_LAYER_SIDE, _LAYER_SIDE))

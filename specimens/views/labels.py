@@ -4,7 +4,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET
 
-from specimens.documents.label import specimen_label
 from specimens.models import User
 from specimens.services import audit
 from specimens.views.access import for_people, specimen_or_404
@@ -14,6 +13,8 @@ from specimens.views.access import for_people, specimen_or_404
 @for_people
 def label(request: HttpRequest, user: User, pk: int) -> HttpResponse:
     """A PDF of 62 x 29 mm; it carries the patient's name, so the look is recorded."""
+    from specimens.documents.label import specimen_label  # ReportLab takes half a second
+
     found = specimen_or_404(user, pk)
     audit.record_view(actor=user, specimen=found)
     patient = found.order.patient

@@ -16,7 +16,6 @@ from specimens.api.dicomweb.base import (
     require_json,
     streamed,
 )
-from specimens.dicom.metadata import metadata_of
 from specimens.dicom.multipart import MediaType, new_boundary, written
 from specimens.models import DicomInstance
 from specimens.selectors.dicomweb import distinct_by_uid, stored_instances
@@ -104,5 +103,7 @@ def _blocks(row: DicomInstance) -> Iterator[bytes]:
 
 
 def _metadata(row: DicomInstance) -> dict[str, Any]:
+    from specimens.dicom.metadata import metadata_of  # pydicom takes half a second
+
     with default_storage.open(str(row.file.name)) as file:
         return metadata_of(file)
