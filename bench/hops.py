@@ -30,7 +30,7 @@ HOPS = {
     "  is there room": "specimens.services.imaging.refuse_when_full",
     "  header check, digest": "specimens.services.imaging._receive",
     "  files, fsynced": "specimens.services.imaging._write_files",
-    "  rows, to the commit": "specimens.services.imaging._commit_rows",
+    "  rows, to the commit": "specimens.services.imaging._write_rows",
     "  ring": "specimens.services.doorbell.ring",
     "  wait for the result": "specimens.api.predict.await_results",
     "worker: claim": "specimens.services.classification.claim_jobs",

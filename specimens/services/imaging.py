@@ -19,6 +19,7 @@ from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
 from specimens.services.errors import StorageUnavailable
 from specimens.services.queue_entry import enqueue, refuse_when_full, urgency_of
+from specimens.services.storage import written_together
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _store_and_queue(
     written: dict[str, Received] = {}
     try:
         _write_files(answers, written)
-        _commit_rows(answers, actor, specimen)
+        _write_rows(answers, actor, specimen)
         _delete(name for name, answer in written.items() if answer.status != "accepted")
     except (OperationalError, InterfaceError):
         # Perhaps it has committed, and then needs the files; else they are files without rows.
@@ -152,6 +153,7 @@ def _store_and_queue(
         raise
 
 
+@written_together()
 def _write_files(answers: Sequence[Received], written: dict[str, Received]) -> None:
     for answer in answers:
         if answer.status == "accepted" and answer.cell_image and answer.upload:
@@ -166,7 +168,7 @@ def _delete(names: Iterable[str]) -> None:
 
 
 @transaction.atomic
-def _commit_rows(
+def _write_rows(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,
