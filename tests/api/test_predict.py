@@ -4,10 +4,13 @@ import math
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from classifier.classes import CELL_CLASSES
 from specimens.models import CellImage, Job, Prediction
 from specimens.services.classification import ClassificationWorker
+from specimens.services.queue_entry import forget_counts
 from tests.api.client import Api, body_of, token_of
 from tests.api.pictures import HOSTILE, damaged_png, image
 from tests.factories import Cast, picture, upload
@@ -87,6 +90,20 @@ def test_a_batch_with_bad_images_among_good_ones(api: Api, worker: Classificatio
     assert [entry.get("code") for entry in entries] == [None, "not_an_image", "damaged", None]
     assert [entry["filename"] for entry in entries] == [f"{i}.png" for i in range(4)]
     assert entries[0]["results"]["predicted_class"] in CELL_CLASSES
+
+
+def test_ten_images_cost_as_many_queries_as_one(
+    api: Api, worker: ClassificationWorker, settings: Any
+) -> None:
+    settings.BATCH_SIZE = 16
+    counts = []
+    for first, images in ((0, 1), (1, 10)):
+        forget_counts()
+        with CaptureQueriesContext(connection) as queries:
+            answer = api.predict_batch(*(picture(first + n) for n in range(images)))
+        assert body_of(answer)["successful_predictions"] == images
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_a_third_is_rounded(api: Api, worker: ClassificationWorker) -> None:

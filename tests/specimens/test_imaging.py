@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 
 from specimens.models import CellImage, Job, Specimen
-from specimens.services import imaging
+from specimens.services import imaging, storage
 from specimens.services.errors import QueueFull, StorageUnavailable
 from specimens.services.imaging import Received, add_cell_images, clean_filename
 from specimens.services.storage import DurableStorage
@@ -60,6 +60,17 @@ def test_the_same_content_counts_once_per_specimen(cast: Cast, settings: Any) ->
     assert again[0].cell_image == first[0].cell_image
     assert len(_files(settings)) == CellImage.objects.count() == Job.objects.count() == 2
     assert _add(cast, cast.specimen(), upload(1))[0].status == "accepted"
+
+
+def test_files_that_come_together_wait_for_their_folder_once(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add(cast, cast.specimen(), upload(0))
+    waited: list[Path] = []
+    monkeypatch.setattr(storage, "_fsync_folder", waited.append)
+    received = _add(cast, cast.specimen(), *(upload(colour) for colour in range(1, 6)))
+    assert [one.status for one in received] == ["accepted"] * 5
+    assert len(waited) == 1
 
 
 def test_a_full_disk_accepts_nothing_and_leaves_nothing(
