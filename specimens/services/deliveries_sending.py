@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 import structlog
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.models import OuterRef, Subquery
 
 from classifier.classes import CLASS_BY_NAME
@@ -64,8 +64,8 @@ def _send(delivery: Delivery) -> Receipt:
         if not connection.in_atomic_block:
             connection.close()
         return channel.send(payload, delivery.message_id, destination.address, destination.settings)
-    except DeliveryFailure:
-        raise
+    except (DeliveryFailure, OperationalError, InterfaceError):
+        raise  # a database that goes away meanwhile holds nothing: the lease runs out
     except LookupError as error:
         raise PermanentFailure(str(error)) from error
     except Exception as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 
 from specimens.interop.channels import (
@@ -350,6 +350,18 @@ class TestFailures:
         held = Delivery.objects.get(state="held")
         assert "fault in wbclab (ZeroDivisionError: broken on purpose)" in held.last_error
         assert held.payload is None
+
+    def test_a_database_that_goes_away_meanwhile_holds_nothing(
+        self, three: list[Delivery], destination: Destination, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def away(*_: object) -> None:
+            raise OperationalError("server closed the connection unexpectedly")
+
+        monkeypatch.setattr("specimens.services.deliveries_sending.outgoing_report", away)
+        with pytest.raises(OperationalError):
+            attempt_delivery(delivery=_claimed(destination))
+        assert Delivery.objects.get(state="running").lease_until is not None
+        assert not Delivery.objects.filter(state="held").exists()
 
     def test_a_kind_without_a_channel_is_held(
         self, three: list[Delivery], destination: Destination
