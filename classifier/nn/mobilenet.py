@@ -40,6 +40,8 @@ _BLOCKS = (
     _Block(12, 96, 1),
 )
 _LAST_EXPANSION = "block_13_expand"
+# How the names of all layers of the backbone begin.
+BACKBONE_LAYERS = ("Conv1", "expanded_conv", "block_")
 FEATURE_MAPS = ("block_3_expand", "block_6_expand", _LAST_EXPANSION)
 
 

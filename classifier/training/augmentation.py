@@ -35,6 +35,7 @@ class CellAugmentation(layers.Layer):
         stain: Strength of the change of stain (0 switches it off).
         colour: Strength of hue, saturation, gamma, channel gains, contrast and illumination.
         focus: Strength of blur, sharpening, haze and noise.
+        texture: How often and how much a random filter is mixed in.
         seed: Seed of the random numbers.
 
     Shapes: input (n, m, m, 3) in 0..255 of any type, m >= s, output (n, s, s, 3) float32 in 0..255.
@@ -49,6 +50,7 @@ class CellAugmentation(layers.Layer):
         stain: float = 1.0,
         colour: float = 1.0,
         focus: float = 1.0,
+        texture: float = 0.0,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -57,10 +59,11 @@ class CellAugmentation(layers.Layer):
             raise ValueError(f"output_size must be positive, received {output_size}")
         if not 0.0 < zoom[0] <= zoom[1]:
             raise ValueError(f"zoom must be two increasing positive numbers, received {zoom}")
-        if min(shift, stain, colour, focus) < 0.0:
+        strengths = (shift, stain, colour, focus, texture)
+        if min(strengths) < 0.0:
             raise ValueError(
-                "shift, stain, colour and focus must not be negative, received "
-                f"{(shift, stain, colour, focus)}"
+                "shift, stain, colour, focus and texture must not be negative, received "
+                f"{strengths}"
             )
         self.output_size = output_size
         self.zoom = (float(zoom[0]), float(zoom[1]))
@@ -68,6 +71,7 @@ class CellAugmentation(layers.Layer):
         self.stain = stain
         self.colour = colour
         self.focus = focus
+        self.texture = texture
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
 
@@ -79,6 +83,7 @@ class CellAugmentation(layers.Layer):
         images = self._refocus(images)
         images = jitter_stain(images, self.stain, self.generator)
         images = self._recolour(images)
+        images = self._retexture(images)
         images = self._disturb(images)
         return 255.0 * ops.clip(images, 0.0, 1.0)
 
@@ -151,6 +156,27 @@ class CellAugmentation(layers.Layer):
         images = middle + (images - middle) * contrast
         return images * gains * self._illumination(images)
 
+    def _retexture(self, images: Any) -> Any:
+        """Mix some images with a random filter of themselves: shapes stay, fine texture changes.
+
+        One filter for the whole batch, a 5x5 or 3x3 kernel over all channels, and an amount for
+        each image. Source: Xu et al. 2021, RandConv, arXiv:2007.13003.
+        """
+        if not self.texture:
+            return images
+        kernel = keras.random.normal((5, 5, 3, 3), seed=self.generator)
+        narrow = np.pad(np.ones((3, 3), "float32"), 1)[:, :, None, None]
+        small = keras.random.uniform((), seed=self.generator) < 0.5
+        kernel = kernel * ops.where(small, narrow, 1.0)
+        kernel = kernel / ops.sqrt(ops.sum(ops.square(kernel), axis=(0, 1, 2), keepdims=True))
+        middle = ops.mean(images, axis=(1, 2), keepdims=True)
+        filtered = middle + 0.5 * ops.conv(
+            images - middle, kernel, padding="same", data_format="channels_last"
+        )
+        chosen = self._uniform(images, 0.0, 1.0) < 0.4 * self.texture
+        amount = ops.where(chosen, self._uniform(images, 0.0, 0.7), 0.0)
+        return ops.clip(images + amount * (filtered - images), 0.0, 1.0)
+
     def _rotate_hue(self, images: Any) -> Any:
         """Turn and stretch the colour plane around the grey axis (YIQ), as one matrix per image."""
         angle = self._normal(images, 0.16 * self.colour)[:, 0]
@@ -187,7 +213,7 @@ class CellAugmentation(layers.Layer):
         return (input_shape[0], self.output_size, self.output_size, 3)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("output_size", "zoom", "shift", "stain", "colour", "focus", "seed")
+        names = ("output_size", "zoom", "shift", "stain", "colour", "focus", "texture", "seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -27,6 +27,7 @@ class TrainingConfiguration:
         validate_every: Epochs between two validations.
         zoom: See :class:`classifier.training.augmentation.CellAugmentation`, as for the strengths.
         averaging: Momentum of the moving average of the weights.
+        backbone_rate: Learning rate of the backbone relative to that of the rest.
         frozen: Beginnings of the names of backbone layers that keep their ImageNet weights.
     """
 
@@ -47,11 +48,13 @@ class TrainingConfiguration:
     dropout: float = 0.2
     averaging: float = 0.995
     frozen: tuple[str, ...] = ()
+    backbone_rate: float = 1.0
     zoom: tuple[float, float] = (0.38, 1.1)
     shift: float = 0.08
     stain: float = 1.0
     colour: float = 1.0
     focus: float = 1.0
+    texture: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

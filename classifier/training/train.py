@@ -13,7 +13,7 @@ import numpy as np
 from keras import Input, Model
 
 from classifier.nn.dmfnet import build_dmfnet
-from classifier.nn.mobilenet import load_imagenet
+from classifier.nn.mobilenet import BACKBONE_LAYERS, load_imagenet
 from classifier.preprocessing import INPUT_SIZE, TRAINING_MARGIN
 from classifier.training.augmentation import CellAugmentation
 from classifier.training.checkpoints import (
@@ -127,6 +127,7 @@ def build_trainer(network: Model, configuration: TrainingConfiguration) -> Model
         stain=configuration.stain,
         colour=configuration.colour,
         focus=configuration.focus,
+        texture=configuration.texture,
         seed=configuration.seed,
     )
     crops = Input((CROP_SIZE, CROP_SIZE, 3), dtype="uint8", name="crops")
@@ -143,6 +144,25 @@ def build_trainer(network: Model, configuration: TrainingConfiguration) -> Model
     return trainer
 
 
+class TwoRateAdamW(keras.optimizers.AdamW):
+    """AdamW that moves the backbone, which starts from ImageNet, slower than the rest.
+
+    Args:
+        slow_rate: Learning rate of the variables of the backbone relative to the others.
+    """
+
+    def __init__(self, learning_rate: Any, *, slow_rate: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.slow_rate = slow_rate
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # Some backends hand over a variable of their own, which does not know its layer.
+        known = self._trainable_variables[self._get_variable_index(variable)]
+        if self.slow_rate != 1.0 and known.path.startswith(BACKBONE_LAYERS):
+            learning_rate = learning_rate * self.slow_rate
+        super().update_step(gradient, variable, learning_rate)
+
+
 def _optimizer(configuration: TrainingConfiguration) -> keras.optimizers.Optimizer:
     """AdamW with a warm-up, a cosine down to zero, and an average of the weights."""
     steps = configuration.epochs * configuration.batches_per_epoch
@@ -155,8 +175,9 @@ def _optimizer(configuration: TrainingConfiguration) -> keras.optimizers.Optimiz
         decay_steps=steps - warm_up,
         alpha=0.01,
     )
-    optimizer = keras.optimizers.AdamW(
+    optimizer = TwoRateAdamW(
         schedule,
+        slow_rate=configuration.backbone_rate,
         weight_decay=configuration.weight_decay,
         global_clipnorm=configuration.clip_norm,
         use_ema=True,

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from classifier.training.augmentation import CellAugmentation, gaussian_blur
-from classifier.training.stain import jitter_stain
+from classifier.training.stain import bend_densities, jitter_stain
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation:DeprecationWarning"  # Keras and NumPy 2.4
@@ -75,6 +75,28 @@ def test_blur_is_a_gaussian() -> None:
     assert out.sum() == pytest.approx(3.0, rel=1e-3)
 
 
+def test_a_random_filter_changes_texture_and_keeps_flat_parts() -> None:
+    plain = {"zoom": (1.0, 1.0), "shift": 0.0, "stain": 0, "colour": 0, "focus": 0}
+    crops = np.full((16, 64, 64, 3), 90, np.uint8)
+    crops[:8] = np.repeat(_crops(1), 8, axis=0)
+    same = ops.convert_to_numpy(CellAugmentation(32, **plain)(crops, training=True))
+    mixed = ops.convert_to_numpy(CellAugmentation(32, texture=1.0, **plain)(crops, training=True))
+    changed = np.abs(mixed - same).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(changed[8:], 0.0, atol=0.1)
+    assert 0 < (changed[:8] > 1.0).sum() < 8
+
+
+def test_bending_keeps_the_order_of_densities_and_about_that_of_a_nucleus() -> None:
+    ramp = np.linspace(0.0, 3.0, 64, dtype="float32")
+    density = np.broadcast_to(ramp[None, :, None, None], (24, 64, 1, 3))
+    generator = keras.random.SeedGenerator(2)
+    bent = ops.convert_to_numpy(bend_densities(density, 24, 1.0, generator))
+    assert (np.diff(bent, axis=1) >= -1e-6).all()
+    nucleus = bent[:, np.abs(ramp - 1.8).argmin()]
+    assert np.median(nucleus) == pytest.approx(1.8, abs=0.3)
+    assert np.abs(bent - density).mean() > 0.1
+
+
 def test_stain_jitter_without_strength_is_nothing() -> None:
     images = _crops().astype("float32") / 255.0
     generator = keras.random.SeedGenerator(1)
@@ -95,7 +117,9 @@ def test_round_trip_of_the_configuration() -> None:
     )
 
 
-@pytest.mark.parametrize("arguments", [{"output_size": 0}, {"zoom": (1.0, 0.5)}, {"stain": -1.0}])
+@pytest.mark.parametrize(
+    "arguments", [{"output_size": 0}, {"zoom": (1.0, 0.5)}, {"stain": -1.0}, {"texture": -0.1}]
+)
 def test_bad_arguments(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="received"):
         CellAugmentation(**arguments)

@@ -17,7 +17,7 @@ from classifier.training.checkpoints import ResumeError, read_curves
 from classifier.training.configuration import TrainingConfiguration
 from classifier.training.export import ExportError, compare_with_keras, export_onnx, run_onnx
 from classifier.training.release import ReleaseNotes, write_release
-from classifier.training.train import EpochKeeper, train
+from classifier.training.train import EpochKeeper, TwoRateAdamW, train
 from tests.classifier.test_training_data import write_cells
 
 pytestmark = pytest.mark.filterwarnings(
@@ -70,6 +70,16 @@ def _configuration(**changes: Any) -> TrainingConfiguration:
         "validate_every": 1,
     }
     return TrainingConfiguration(**settings | changes)
+
+
+def test_the_backbone_learns_slower() -> None:
+    backbone, head = (keras.Variable([1.0], name="kernel") for _ in range(2))
+    backbone._path, head._path = "block_7_expand/kernel", "head/score/kernel"
+    optimizer = TwoRateAdamW(0.1, slow_rate=0.25, weight_decay=0.0)
+    optimizer.build([backbone, head])
+    optimizer.apply([keras.ops.ones(1), keras.ops.ones(1)])
+    moved = [1.0 - float(keras.ops.convert_to_numpy(value)[0]) for value in (backbone, head)]
+    np.testing.assert_allclose(moved, [0.025, 0.1], rtol=1e-3)
 
 
 class _PowerCutError(Exception):
