@@ -35,6 +35,7 @@ class CellAugmentation(layers.Layer):
         stain: Strength of the change of stain (0 switches it off).
         colour: Strength of hue, saturation, gamma, channel gains, contrast and illumination.
         focus: Strength of blur, sharpening, haze and noise.
+        bend: Strength of the bending of the scale of density; 0, as without stain, for none.
         texture: How often and how much a random filter is mixed in.
         seed: Seed of the random numbers.
 
@@ -50,6 +51,7 @@ class CellAugmentation(layers.Layer):
         stain: float = 1.0,
         colour: float = 1.0,
         focus: float = 1.0,
+        bend: float = 0.0,
         texture: float = 0.0,
         seed: int = 0,
         **kwargs: Any,
@@ -59,10 +61,10 @@ class CellAugmentation(layers.Layer):
             raise ValueError(f"output_size must be positive, received {output_size}")
         if not 0.0 < zoom[0] <= zoom[1]:
             raise ValueError(f"zoom must be two increasing positive numbers, received {zoom}")
-        strengths = (shift, stain, colour, focus, texture)
+        strengths = (shift, stain, colour, focus, bend, texture)
         if min(strengths) < 0.0:
             raise ValueError(
-                "shift, stain, colour, focus and texture must not be negative, received "
+                "shift, stain, colour, focus, bend and texture must not be negative, received "
                 f"{strengths}"
             )
         self.output_size = output_size
@@ -71,6 +73,7 @@ class CellAugmentation(layers.Layer):
         self.stain = stain
         self.colour = colour
         self.focus = focus
+        self.bend = bend
         self.texture = texture
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
@@ -81,7 +84,7 @@ class CellAugmentation(layers.Layer):
             return 255.0 * self._middle(images)
         images = self._middle(self._place(images))
         images = self._refocus(images)
-        images = jitter_stain(images, self.stain, self.generator)
+        images = jitter_stain(images, self.stain, self.generator, self.bend)
         images = self._recolour(images)
         images = self._retexture(images)
         images = self._disturb(images)
@@ -213,7 +216,17 @@ class CellAugmentation(layers.Layer):
         return (input_shape[0], self.output_size, self.output_size, 3)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("output_size", "zoom", "shift", "stain", "colour", "focus", "texture", "seed")
+        names = (
+            "output_size",
+            "zoom",
+            "shift",
+            "stain",
+            "colour",
+            "focus",
+            "bend",
+            "texture",
+            "seed",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -54,6 +54,7 @@ class TrainingConfiguration:
     stain: float = 1.0
     colour: float = 1.0
     focus: float = 1.0
+    bend: float = 0.0
     texture: float = 0.0
 
     def __post_init__(self) -> None:

@@ -114,6 +114,7 @@ def _metadata(decision: Decision, notes: ReleaseNotes, digests: dict[str, str]) 
         "temperature": decision.temperature,
         "ood": {
             "method": "mahalanobis",
+            "features": "pooled",
             "threshold": decision.ood_threshold,
             "scale": decision.scale,
         },

@@ -21,7 +21,9 @@ _DARKEST = 1.0 / 255.0
 _FIXED_DENSITY = 1.8
 
 
-def jitter_stain(images: Any, strength: float, generator: keras.random.SeedGenerator) -> Any:
+def jitter_stain(
+    images: Any, strength: float, generator: keras.random.SeedGenerator, bend: float = 0.0
+) -> Any:
     """Scale and shift the amount of each stain, and turn the stains' colours a little.
 
     Args:
@@ -30,6 +32,7 @@ def jitter_stain(images: Any, strength: float, generator: keras.random.SeedGener
             together by 0.4 to 1.5 (a pale or a heavy stain) and what they take of the blue light
             by 0 to 1.7; 0 returns the images as they are.
         generator: Source of the random numbers.
+        bend: See :func:`bend_densities`.
 
     Returns:
         Tensor of the same shape, in 0..1.
@@ -48,7 +51,9 @@ def jitter_stain(images: Any, strength: float, generator: keras.random.SeedGener
     density = transform_colours(density, ops.matmul(separate[None] * scale, colours))
     density = density + ops.matmul(shift, colours)[:, None]
     density = ops.maximum(density, 0.0) * _channel_gains(count, strength, generator)
-    return ops.exp(-bend_densities(density, count, strength, generator))
+    if bend:
+        density = bend_densities(density, count, bend, generator)
+    return ops.exp(-density)
 
 
 def bend_densities(

@@ -127,6 +127,7 @@ def build_trainer(network: Model, configuration: TrainingConfiguration) -> Model
         stain=configuration.stain,
         colour=configuration.colour,
         focus=configuration.focus,
+        bend=configuration.bend,
         texture=configuration.texture,
         seed=configuration.seed,
     )
