@@ -43,10 +43,10 @@ it on its own cells (`manage.py evaluate_model FOLDER`). It is not a medical dev
 """
 _FILES = """\
 `dmfnet.onnx` (input `image`, float32, (n, 128, 128, 3), 0..255; outputs `logits`, `embedding`,
-`explanation`), `dmfnet.weights.h5` (`classifier.nn.dmfnet.load_dmfnet`), `decision.npz` (statistics
-of the decision), `metadata.json` (digests, thresholds), `evaluation.json` (the figures of this
-card, and how the training images look). ONNX and Keras agree to 1e-4 in every probability; the
-export checks it. Digest of this version: `{digest}`.
+`explanation`, `pooled`), `dmfnet.weights.h5` (`classifier.nn.dmfnet.load_dmfnet`), `decision.npz`
+(statistics of the decision), `metadata.json` (digests, thresholds), `evaluation.json` (the figures
+of this card, and how the training images look). ONNX and Keras agree to 1e-4 in every probability;
+the export checks it. Digest of this version: `{digest}`.
 """
 
 

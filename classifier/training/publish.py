@@ -104,7 +104,7 @@ def _varied(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
         keras.ops.convert_to_numpy(augmentation(crops[start : start + _BATCH], training=True))
         for start in range(0, len(crops), _BATCH)
     ]
-    return np.rint(np.concatenate(parts)).astype(np.uint8)
+    return np.asarray(np.rint(np.concatenate(parts)), np.uint8)
 
 
 def _outputs(model: Model, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:

@@ -76,7 +76,7 @@ def test_blur_is_a_gaussian() -> None:
 
 
 def test_a_random_filter_changes_texture_and_keeps_flat_parts() -> None:
-    plain = {"zoom": (1.0, 1.0), "shift": 0.0, "stain": 0, "colour": 0, "focus": 0}
+    plain: dict[str, Any] = {"zoom": (1.0, 1.0), "shift": 0.0, "stain": 0, "colour": 0, "focus": 0}
     crops = np.full((16, 64, 64, 3), 90, np.uint8)
     crops[:8] = np.repeat(_crops(1), 8, axis=0)
     same = ops.convert_to_numpy(CellAugmentation(32, **plain)(crops, training=True))

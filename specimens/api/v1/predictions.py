@@ -53,7 +53,7 @@ class PredictionQuery(PageQuery):
 EXAMPLE: Final[dict[str, Any]] = {
     "id": 8123,
     "cell": 4711,
-    "model": {"name": "dmfnet", "version": "2.0.0", "digest": "513b" * 16},
+    "model": {"name": "dmfnet", "version": "2.1.0", "digest": "513b" * 16},
     "predicted_class": "Neutrophil",
     "decision": "Neutrophil",
     "reasons": [],
