@@ -6,45 +6,24 @@ pages as a pathologist of all sites and prints how long each took. Asserts nothi
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.large_claims import measure_queue
 from bench.large_rows import CELL_ROWS, SPECIMEN_ROWS
+from bench.measured import Measured, timed
 from tests.counterparts import PostgreSQL, postgres
 
 if TYPE_CHECKING:
     from specimens.models import User
 
-ROUNDS: Final = 20
 SPECIMENS_AT_ONCE: Final = 10_000
+NUMBERED: Final = ("patient", "order", "specimen", "cellimage")
 BIG_TABLES: Final = ("specimens_cellimage", "specimens_prediction", "specimens_job")
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One thing asked for again and again; the queries are those of one time more."""
-
-    name: str
-    milliseconds: list[float]
-    queries: list[dict[str, str]]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.milliseconds)
-
-    @property
-    def p95(self) -> float:
-        return statistics.quantiles(self.milliseconds, n=20)[-1]
-
-    @property
-    def slowest(self) -> dict[str, str]:
-        return max(self.queries, key=lambda query: float(query["time"]))
 
 
 def main() -> None:
@@ -72,9 +51,13 @@ def main() -> None:
         call_command("migrate", verbosity=0)
         try:
             person = _people(options.sites)
+            # The same things are asked of the queue with nothing beside it, then beside all jobs.
+            _number_rows_from(1_000_000_000)
+            before = measure_queue("no other rows")
             _fill(options.specimens, options.cells_per_specimen, options.sites)
             _describe()
-            _print(measured := _measure(person, options.specimens))
+            measured = [*_measure(person, options.specimens), *measure_queue("all rows")]
+            _print([*measured, *before])
             if options.explain:
                 _explain(measured)
         finally:
@@ -123,6 +106,18 @@ def _people(sites: int) -> "User":
     return person
 
 
+def _number_rows_from(first: int) -> None:
+    """Leave the numbers below to the rows that are filled in."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for table in NUMBERED:
+            cursor.execute(
+                f"SELECT setval(pg_get_serial_sequence('specimens_{table}', 'id'), %s)",
+                [first],
+            )
+
+
 def _fill(specimens: int, cells: int, sites: int) -> None:
     from django.db import connection, transaction
 
@@ -141,11 +136,6 @@ def _fill(specimens: int, cells: int, sites: int) -> None:
                 with transaction.atomic():
                     cursor.execute(CELL_ROWS, {"cells": cells, "after": after, "upto": upto})
                 _progress(f"{upto:,} specimens, {time.monotonic() - started:.0f} s")
-        for table in ("patient", "order", "specimen", "cellimage"):
-            cursor.execute(
-                f"SELECT setval(pg_get_serial_sequence('specimens_{table}', 'id'), max(id)) "  # noqa: S608
-                f"FROM specimens_{table}"
-            )
         cursor.execute("VACUUM ANALYZE")
         cursor.execute("RESET ALL")
     _progress(f"filled in {time.monotonic() - started:.0f} s")
@@ -227,31 +217,19 @@ def _measure(person: "User", specimens: int) -> list[Measured]:
         "frame's status line": lambda: frame(request),
         "model page": page(reverse("model")),
     }
-    return [_timed(name, ask) for name, ask in asked.items()]
-
-
-def _timed(name: str, ask: Callable[[], object]) -> Measured:
-    from django.db import connection
-    from django.test.utils import CaptureQueriesContext
-
-    _progress(name)
-    ask()
-    milliseconds = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        ask()
-        milliseconds.append(1000 * (time.perf_counter() - started))
-    with CaptureQueriesContext(connection) as captured:
-        ask()
-    return Measured(name, milliseconds, list(captured.captured_queries))
+    found = []
+    for name, ask in asked.items():
+        _progress(name)
+        found.append(timed(name, ask))
+    return found
 
 
 def _print(measured: list[Measured]) -> None:
-    print(f"\n{'':<32}{'median':>10}{'p95':>10}{'queries':>9}{'slowest':>12}")
+    print(f"\n{'':<36}{'median':>10}{'p95':>10}{'queries':>9}{'slowest':>12}")
     for one in measured:
         slowest = 1000 * float(one.slowest["time"])
         print(
-            f"{one.name:<32}{one.median:>7.0f} ms{one.p95:>7.0f} ms{len(one.queries):>9}"
+            f"{one.name:<36}{one.median:>7.1f} ms{one.p95:>7.1f} ms{len(one.queries):>9}"
             f"{slowest:>9.0f} ms"
         )
     print(f"Load average over one and five minutes: {os.getloadavg()[0]:.1f}, ", end="")
@@ -263,7 +241,7 @@ def _explain(measured: list[Measured]) -> None:
 
     for one in measured:
         sql = one.slowest["sql"]
-        if not sql.startswith("SELECT"):
+        if not sql.lstrip().startswith(("SELECT", "WITH")):
             continue
         print(f"\n--- {one.name} ---\n{sql}")
         with connection.cursor() as cursor:

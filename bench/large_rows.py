@@ -14,9 +14,9 @@ SELECT i, 1 + i % %(sites)s, 'P' || lpad(i::text, 7, '0'), '',
 FROM generate_series(1, %(specimens)s) AS i;
 
 INSERT INTO specimens_order
-    (id, site_id, patient_id, placer_number, priority, requester, clinical_information, ordered_at,
-     created_at)
-SELECT i, 1 + i % %(sites)s, i, 'ORD' || i, CASE WHEN i % 12 = 0 THEN 'stat' ELSE 'routine' END,
+    (id, site_id, patient_id, placer_number, filler_number, reference, priority, requester,
+     clinical_information, ordered_at, created_at)
+SELECT i, 1 + i % %(sites)s, i, 'ORD' || i, '', '{}', CASE WHEN i % 12 = 0 THEN 'stat' ELSE 'routine' END,
     'Ward ' || i % 40, '', now(), now()
 FROM generate_series(1, %(specimens)s) AS i;
 
@@ -86,24 +86,24 @@ FROM (
 
 INSERT INTO specimens_prediction
     (cell_image_id, model_version_id, predicted_class, decision, reasons, confidence, probabilities,
-     ood_score, embedding, explanation, engine, milliseconds, created_at)
+     ood_score, embedding, explanation, shown, engine, milliseconds, created_at)
 SELECT id, 1, CASE WHEN decision = 'Unidentified' THEN 'Monocyte' ELSE decision END, decision, '[]',
     0.5 + (id * 7 %% 500) / 1000.0, '[0.01, 0.01, 0.02, 0.01, 0.95]', 0.1,
     decode(repeat(md5(id::text), 32), 'hex'), decode(repeat(md5(id::text), 16), 'hex'),
-    'onnx', 9.5, received_at
+    '[0.21, 0.19, 0.6]', 'onnx', 9.5, received_at
 FROM cell WHERE outcome = 'done';
 
 INSERT INTO specimens_job
-    (cell_image_id, state, priority, attempts, worker, error_code, error, created_at, due_at,
-     finished_at)
-SELECT id, 'failed', 5, 5, 'worker-1', 'decode', 'Not an image', received_at, received_at,
-    received_at
+    (cell_image_id, site_id, specimen_id, state, priority, attempts, worker, error_code, error,
+     created_at, due_at, finished_at)
+SELECT id, site_id, i, 'failed', 5, 5, 'worker-1', 'decode', 'Not an image', received_at,
+    received_at, received_at
 FROM cell WHERE outcome = 'failed' OR (outcome = 'done' AND id %% 2000 = 0);
 
 INSERT INTO specimens_job
-    (cell_image_id, state, priority, attempts, worker, error_code, error, created_at, due_at,
-     finished_at)
-SELECT id, outcome, 5, CASE WHEN outcome = 'done' THEN 1 ELSE 0 END, '', '', '', received_at,
-    received_at, CASE WHEN outcome = 'done' THEN received_at END
+    (cell_image_id, site_id, specimen_id, state, priority, turn, attempts, worker, error_code,
+     error, created_at, due_at, finished_at)
+SELECT id, site_id, i, outcome, 5, id, CASE WHEN outcome = 'done' THEN 1 ELSE 0 END, '', '', '',
+    received_at, received_at, CASE WHEN outcome = 'done' THEN received_at END
 FROM cell WHERE outcome <> 'failed';
 """
