@@ -12,7 +12,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-dicom api-fuzz fuzz chaos lint format lock licences clean
+.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-claims bench-dicom api-fuzz fuzz chaos lint format lock licences clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -78,6 +78,11 @@ bench-large: ## Measure the lists with 10 million cells in PostgreSQL (20 GB of 
 	@scripts/install_requirements.sh test
 	scripts/install_debian_packages.sh
 	$(PYTHON) -m bench.large_laboratory
+
+bench-claims: ## Measure 1, 2, 4 and 8 workers on one PostgreSQL, the model replaced by a wait (two minutes)
+	@scripts/install_requirements.sh test
+	scripts/install_debian_packages.sh
+	$(PYTHON) -m bench.claims
 
 FUZZ_REQUESTS ?= 5000
 api-fuzz: ## Send thousands of requests drawn from the OpenAPI document, as each role (FUZZ_REQUESTS)

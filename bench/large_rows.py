@@ -16,7 +16,8 @@ FROM generate_series(1, %(specimens)s) AS i;
 INSERT INTO specimens_order
     (id, site_id, patient_id, placer_number, filler_number, reference, priority, requester,
      clinical_information, ordered_at, created_at)
-SELECT i, 1 + i % %(sites)s, i, 'ORD' || i, '', '{}', CASE WHEN i % 12 = 0 THEN 'stat' ELSE 'routine' END,
+SELECT i, 1 + i % %(sites)s, i, 'ORD' || i, '', '{}',
+    CASE WHEN i % 12 = 0 THEN 'stat' ELSE 'routine' END,
     'Ward ' || i % 40, '', now(), now()
 FROM generate_series(1, %(specimens)s) AS i;
 

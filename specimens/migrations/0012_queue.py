@@ -78,5 +78,9 @@ class Migration(migrations.Migration):
             model_name="job",
             index=models.Index(condition=models.Q(("state__in", ["queued", "running"])), fields=["specimen"], name="job_open_of_specimen"),
         ),
+        migrations.AddIndex(
+            model_name="specimen",
+            index=models.Index(condition=models.Q(("state", "imaged")), fields=["id"], name="specimen_imaged"),
+        ),
         migrations.RunPython(vacuum_by_number, vacuum_as_by_default),
     ]

@@ -2,6 +2,7 @@
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models import Q
 
 from specimens.models.accounts import Site, User
 from specimens.models.patients_orders import Order
@@ -65,6 +66,8 @@ class Specimen(models.Model):
         indexes = [
             models.Index(fields=["site", "state", "-received_at"], name="specimen_worklist"),
             models.Index(fields=["site", "-received_at"], name="specimen_received"),
+            # Those whose cells are being classified: few, and looked through at each sweep.
+            models.Index(fields=["id"], condition=Q(state="imaged"), name="specimen_imaged"),
         ]
 
     def __str__(self) -> str:

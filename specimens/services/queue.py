@@ -11,12 +11,10 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, Field, OuterRef, QuerySet
 
 from specimens import workflow
-from specimens.models import CellImage, Job, Prediction, Specimen, User
-from specimens.permissions import Action, require, visible_to
+from specimens.models import CellImage, Job, Prediction, Specimen
 from specimens.selectors import clock
 from specimens.services import audit, doorbell
 from specimens.services.deliveries import enqueue_preliminary
-from specimens.services.queue_entry import enqueue
 from specimens.services.review_queue import refresh_flags
 
 State = Job.State
@@ -127,7 +125,6 @@ def extend_leases(*, tokens: Iterable[uuid.UUID]) -> None:
     )
 
 
-@transaction.atomic
 def finish_jobs(
     *, token: uuid.UUID, predictions: Sequence[Prediction], failures: Sequence[tuple[Job, str, str]]
 ) -> int:
@@ -135,11 +132,12 @@ def finish_jobs(
 
     A job whose lease was taken over is left alone: the other worker's result stands.
     """
-    ended = _end(token, State.DONE, [p.cell_image_id for p in predictions])
-    ours = [p for p in predictions if p.cell_image_id in ended]
-    Prediction.objects.bulk_create(ours, ignore_conflicts=True)
-    for job, code, text in failures:
-        ended |= _end(token, State.FAILED, [job.cell_image_id], code, text)
+    with transaction.atomic():
+        ended = _end(token, State.DONE, [p.cell_image_id for p in predictions])
+        ours = [p for p in predictions if p.cell_image_id in ended]
+        Prediction.objects.bulk_create(ours, ignore_conflicts=True)
+        for job, code, text in failures:
+            ended |= _end(token, State.FAILED, [job.cell_image_id], code, text)
     finish_specimens(specimen_ids=ended.values())
     return len(ended)
 
@@ -159,24 +157,40 @@ def _end(
 
 
 def finish_specimens(*, specimen_ids: Iterable[int | None]) -> None:
-    """Move each of these specimens on whose last open job has ended."""
+    """Move each of these specimens on whose last open job has ended.
+
+    Called behind the commit that ended jobs: of two workers with the last two jobs, the later one
+    sees both, and no worker waits for another at a specimen that is not complete yet. The sweep
+    calls it for who died in between.
+    """
     ids = {pk for pk in specimen_ids if pk is not None}
-    if not ids:
-        return
-    # Locked first, looked at after: of two workers with the last two jobs, the later one sees both.
-    # Not against keys: an audit event that refers to the specimen need not wait.
-    imaged = Specimen.objects.filter(pk__in=ids, state=Specimen.State.IMAGED).order_by("pk")
-    locked = [one.pk for one in imaged.select_for_update(of=("self",), no_key=True)]
+    complete = list(_complete_specimens().filter(pk__in=ids)) if ids else []
+    for specimen in complete:
+        _finish_specimen(specimen.pk)
+
+
+def _complete_specimens() -> QuerySet[Specimen]:
+    """Specimens that still count as waiting, with no job that does."""
     open_jobs = Job.objects.filter(specimen=OuterRef("pk"), state__in=[State.QUEUED, State.RUNNING])
-    for specimen in Specimen.objects.filter(~Exists(open_jobs), pk__in=locked):
-        specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
-        specimen.save(update_fields=["state"])
-        refresh_flags(specimen=specimen)
-        enqueue_preliminary(specimen=specimen)
-        audit.record(actor=None, action="specimen.classified", subject=specimen, specimen=specimen)
+    return Specimen.objects.filter(~Exists(open_jobs), state=Specimen.State.IMAGED).order_by("pk")
 
 
 @transaction.atomic
+def _finish_specimen(pk: int) -> None:
+    # Locked first, looked at again behind it: somebody may have added images meanwhile. Who holds
+    # it now adds images or finishes it too; at anything else the sweep comes again.
+    rows = Specimen.objects.filter(pk=pk)
+    locked = rows.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
+    specimen = _complete_specimens().filter(pk=pk).first() if locked else None
+    if specimen is None:
+        return
+    specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
+    specimen.save(update_fields=["state"])
+    refresh_flags(specimen=specimen)
+    enqueue_preliminary(specimen=specimen)
+    audit.record(actor=None, action="specimen.classified", subject=specimen, specimen=specimen)
+
+
 def return_job(*, token: uuid.UUID, job: Job, code: str, text: str) -> None:
     """Give a job back after a failure that may pass; after MAX_ATTEMPTS it ends as failed."""
     if job.attempts >= settings.MAX_ATTEMPTS:
@@ -201,61 +215,41 @@ def give_back_claim(*, token: uuid.UUID) -> int:
     )
 
 
-@transaction.atomic
 def release_expired_leases() -> int:
     """Take jobs back from workers that died; one that outlived MAX_ATTEMPTS workers fails."""
-    expired = Job.objects.filter(state=State.RUNNING, lease_until__lt=clock.now())
-    if connection.features.has_select_for_update_skip_locked:
-        expired = expired.select_for_update(skip_locked=True)
-    jobs = list(expired)
-    exhausted = [job for job in jobs if job.attempts >= settings.MAX_ATTEMPTS]
-    Job.objects.filter(pk__in=[j.pk for j in exhausted]).update(
-        state=State.FAILED,
-        finished_at=clock.now(),
-        lease_until=None,
-        error_code="worker_died",
-        error=(
-            f"The worker stopped {settings.MAX_ATTEMPTS} times while it had this image. "
-            "Look at the image; requeue it when the cause is known."
-        ),
-    )
-    Job.objects.filter(pk__in=[j.pk for j in jobs if j not in exhausted]).update(
-        state=State.QUEUED, lease_token=None, lease_until=None
-    )
+    with transaction.atomic():
+        expired = Job.objects.filter(state=State.RUNNING, lease_until__lt=clock.now())
+        if connection.features.has_select_for_update_skip_locked:
+            expired = expired.select_for_update(skip_locked=True)
+        jobs = list(expired)
+        exhausted = [job for job in jobs if job.attempts >= settings.MAX_ATTEMPTS]
+        Job.objects.filter(pk__in=[j.pk for j in exhausted]).update(
+            state=State.FAILED,
+            finished_at=clock.now(),
+            lease_until=None,
+            error_code="worker_died",
+            error=(
+                f"The worker stopped {settings.MAX_ATTEMPTS} times while it had this image. "
+                "Look at the image; requeue it when the cause is known."
+            ),
+        )
+        Job.objects.filter(pk__in=[j.pk for j in jobs if j not in exhausted]).update(
+            state=State.QUEUED, lease_token=None, lease_until=None
+        )
     finish_specimens(specimen_ids=[job.specimen_id for job in exhausted])
     return len(jobs)
 
 
 def sweep() -> int:
-    """Take expired leases back and ring for what is due; return how many jobs are due."""
+    """Do what dead workers have left, and ring for what is due; return how many jobs are due."""
     release_expired_leases()
-    due = Job.objects.filter(state=State.QUEUED, due_at__lte=clock.now())
-    count = due.order_by("priority", "id")[: 8 * settings.BATCH_SIZE].count()
-    if count:
+    for pk in _complete_specimens().values_list("pk", flat=True):
+        _finish_specimen(pk)
+    most = 8 * settings.BATCH_SIZE
+    queued = Job.objects.filter(state=State.QUEUED)
+    # Two questions, for each has an index of its own.
+    fresh = queued.filter(attempts=0).order_by()[:most].count()
+    again = queued.filter(attempts__gt=0, due_at__lte=clock.now()).order_by()[:most].count()
+    if count := min(most, fresh + again):
         doorbell.ring(jobs=count)
     return count
-
-
-@transaction.atomic
-def requeue_cell_images(
-    *, actor: User, specimen: Specimen, cell_images: Sequence[CellImage] | None = None
-) -> int:
-    """Queue failed images of a specimen again (all of them, or those named); return how many."""
-    require(actor, Action.REQUEUE)
-    specimen = visible_to(actor, Specimen).select_for_update(of=("self",)).get(pk=specimen.pk)
-    specimen.state = workflow.after(workflow.Act.REQUEUE, specimen.state)
-    images = specimen.cell_images.filter(predictions__isnull=True).order_by("pk")
-    images = images.exclude(jobs__state__in=[State.QUEUED, State.RUNNING])
-    if cell_images is not None:
-        images = images.filter(pk__in=[image.pk for image in cell_images])
-    jobs = enqueue(images=list(images), specimen=specimen)
-    if jobs:
-        specimen.save(update_fields=["state"])
-        audit.record(
-            actor=actor,
-            action="specimen.requeued",
-            subject=specimen,
-            specimen=specimen,
-            details={"images": len(jobs)},
-        )
-    return len(jobs)

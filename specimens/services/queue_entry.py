@@ -15,10 +15,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Min, OuterRef, QuerySet, Subquery
 
-from specimens.models import CellImage, Job, Site, Specimen
+from specimens import workflow
+from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.models.patients_orders import Priority
+from specimens.permissions import Action, require, visible_to
 from specimens.selectors import clock
-from specimens.services import doorbell
+from specimens.services import audit, doorbell
 from specimens.services.errors import QueueFull
 
 RETRY_AFTER_SECONDS: Final = 30
@@ -98,6 +100,31 @@ def change_urgency(*, specimen: Specimen) -> None:
     if first is not None:
         ahead = _next_turn(specimen.site_id, urgency) - first
         waiting.update(priority=urgency, turn=F("turn") + ahead)
+
+
+@transaction.atomic
+def requeue_cell_images(
+    *, actor: User, specimen: Specimen, cell_images: Sequence[CellImage] | None = None
+) -> int:
+    """Queue failed images of a specimen again (all of them, or those named); return how many."""
+    require(actor, Action.REQUEUE)
+    specimen = visible_to(actor, Specimen).select_for_update(of=("self",)).get(pk=specimen.pk)
+    specimen.state = workflow.after(workflow.Act.REQUEUE, specimen.state)
+    images = specimen.cell_images.filter(predictions__isnull=True).order_by("pk")
+    images = images.exclude(jobs__state__in=[Job.State.QUEUED, Job.State.RUNNING])
+    if cell_images is not None:
+        images = images.filter(pk__in=[image.pk for image in cell_images])
+    jobs = enqueue(images=list(images), specimen=specimen)
+    if jobs:
+        specimen.save(update_fields=["state"])
+        audit.record(
+            actor=actor,
+            action="specimen.requeued",
+            subject=specimen,
+            specimen=specimen,
+            details={"images": len(jobs)},
+        )
+    return len(jobs)
 
 
 def _next_turn(site_id: int, urgency: Job.Urgency) -> int:

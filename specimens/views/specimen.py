@@ -20,7 +20,7 @@ from specimens.selectors.reports import newest_report
 from specimens.selectors.worklist import is_late
 from specimens.services import audit
 from specimens.services.accessioning import reject_specimen
-from specimens.services.queue import requeue_cell_images
+from specimens.services.queue_entry import requeue_cell_images
 from specimens.views.access import for_people, specimen_or_404
 from specimens.views.chart import differential_chart
 

@@ -20,11 +20,10 @@ from specimens.services.queue import (
     extend_leases,
     finish_jobs,
     release_expired_leases,
-    requeue_cell_images,
     return_job,
     sweep,
 )
-from specimens.services.queue_entry import enqueue, refuse_when_full
+from specimens.services.queue_entry import enqueue, refuse_when_full, requeue_cell_images
 from tests.factories import Cast, upload
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
