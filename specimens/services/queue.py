@@ -250,6 +250,7 @@ def sweep() -> int:
     # Two questions, for each has an index of its own.
     fresh = queued.filter(attempts=0).order_by()[:most].count()
     again = queued.filter(attempts__gt=0, due_at__lte=clock.now()).order_by()[:most].count()
-    if count := min(most, fresh + again):
+    count = min(most, int(fresh) + int(again))
+    if count:
         doorbell.ring(jobs=count)
     return count
