@@ -245,12 +245,11 @@ def sweep() -> int:
     release_expired_leases()
     for pk in _complete_specimens().values_list("pk", flat=True):
         _finish_specimen(pk)
-    most = 8 * settings.BATCH_SIZE
+    most: int = 8 * settings.BATCH_SIZE
     queued = Job.objects.filter(state=State.QUEUED)
     # Two questions, for each has an index of its own.
     fresh = queued.filter(attempts=0).order_by()[:most].count()
     again = queued.filter(attempts__gt=0, due_at__lte=clock.now()).order_by()[:most].count()
-    count = min(most, int(fresh) + int(again))
-    if count:
+    if count := min(most, fresh + again):
         doorbell.ring(jobs=count)
     return count
