@@ -19,6 +19,7 @@ from classifier.classes import CELL_CLASSES
 from classifier.evaluation.comparison import compare_models, mcnemar_exact
 from classifier.evaluation.labelled import LabelledFile, read_labelled
 from classifier.evaluation.run import Evaluated, Judged
+from classifier.nn import POOLED_SIZE
 from classifier.nn.explained_classifier import ExplainedClassifier
 from classifier.nn.gelu import ExactGelu
 from classifier.synthetic import draw_cell, save_jpeg
@@ -46,7 +47,7 @@ def tiny_network(dropout: float = 0.0) -> Any:
     """The inputs and outputs of DM-FNet without its cost."""
     image = keras.Input((128, 128, 3), name="image")
     x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
-    x = keras.layers.Conv2D(8, 8, strides=8, name="patches")(x)
+    x = keras.layers.Conv2D(POOLED_SIZE, 8, strides=8, name="patches")(x)
     head = ExplainedClassifier(5, 256, dropout, name="head")
     return keras.Model(image, head(ExactGelu()(x)))
 
@@ -196,8 +197,9 @@ def test_what_is_missing_is_said(parent: Path, cells: Path, tiny: None, tmp_path
 
 def test_without_the_training_packages_it_says_what_to_install(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['keras'] = None; import django; django.setup();"
-        "from django.core.management import call_command; call_command('train_model')"
+        "import sys; sys.modules['keras'] = None;"
+        "from django.core.management import execute_from_command_line as run;"
+        "run(['manage.py', 'train_model'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
