@@ -177,7 +177,10 @@ def _add_cells(specimen: Any, version: Any, pictures: dict[str, list[str]], time
         _prediction(image, version, kind, chance, abstains=number in abstained)
         for number, (image, kind) in enumerate(zip(images, kinds, strict=True))
     )
-    Job.objects.bulk_create(Job(cell_image=image, state=Job.State.DONE) for image in images)
+    Job.objects.bulk_create(
+        Job(cell_image=image, site=image.site, specimen=image.specimen, state=Job.State.DONE)
+        for image in images
+    )
 
 
 def _image(specimen: Any, number: int, file: str) -> Any:

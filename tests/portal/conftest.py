@@ -92,7 +92,12 @@ class Cells:
         image.file.save("cell.png", ContentFile(content), save=False)
         image.save()
         Job.objects.create(
-            cell_image=image, state=state, error=error, error_code="damaged" if error else ""
+            cell_image=image,
+            site=image.site,
+            specimen=image.specimen,
+            state=state,
+            error=error,
+            error_code="damaged" if error else "",
         )
         return image
 

@@ -113,7 +113,7 @@ def test_a_retried_image_changes_the_revision(
     image = cells.failed(specimen)
     path = reverse("specimen_live", args=[specimen.pk])
     revision = client.get(path).content.decode().split('value="')[1].split('"')[0]
-    Job.objects.create(cell_image=image)
+    Job.objects.create(cell_image=image, site=image.site, specimen=image.specimen)
     assert client.get(path, {"revision": revision}).status_code == 200
 
 

@@ -117,7 +117,7 @@ def test_the_same_number_at_two_sites_is_listed_and_not_guessed(cast: Cast, as_p
 def test_progress_counts_each_image_once(cast: Cast, as_person: As, cells: Cells) -> None:
     specimen = cast.specimen(state=Specimen.State.IMAGED)
     again = cells.failed(specimen)
-    Job.objects.create(cell_image=again)
+    Job.objects.create(cell_image=again, site=again.site, specimen=again.specimen)
     cells.failed(specimen)
     cells.image(specimen, state=Job.State.RUNNING)
     cells.classified(specimen)

@@ -134,7 +134,7 @@ class Laboratory(RuleBasedStateMachine):
             filename="x", media_type="image/png", size=1, source="demo",
         )  # fmt: skip
         state = Job.State.DONE if decision else Job.State.FAILED
-        Job.objects.create(cell_image=image, state=state)
+        Job.objects.create(cell_image=image, site=image.site, specimen=image.specimen, state=state)
         if decision:
             Prediction.objects.create(
                 cell_image=image, model_version=self.version, predicted_class="Neutrophil",
