@@ -11,8 +11,21 @@ import sys
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "licences.md"
+# Whatever the machine: the page is the same on each.
+REFERENCE = {
+    "python_version": "3.11",
+    "python_full_version": "3.11.15",
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "implementation_name": "cpython",
+    "os_name": "posix",
+}
 USES = {"serve": "serving", "train": "training", "test": "tests only"}
 # Permissive, or copyleft that ends at the package's own files (MPL) or library (LGPL): wbclab is
 # MIT, imports these unchanged, and passes none of them on in its own repository.
@@ -53,12 +66,14 @@ _READ = {
 
 
 def packages() -> dict[str, str]:
-    """Return what is locked, by name, with the smallest of its uses."""
+    """Return what is locked for REFERENCE, by name, with the smallest of its uses."""
     found: dict[str, str] = {}
     for lock, use in USES.items():
         text = (ROOT / "requirements" / f"{lock}.txt").read_text()
-        for name in re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==", text, flags=re.MULTILINE):
-            found.setdefault(name.lower().replace("_", "-"), use)
+        for line in re.findall(r"^[\w.-]+(?:\[[\w,-]+\])?==[^\\\n]+", text, flags=re.MULTILINE):
+            one = Requirement(line)
+            if one.marker is None or one.marker.evaluate(dict(REFERENCE)):
+                found.setdefault(one.name.lower().replace("_", "-"), use)
     return dict(sorted(found.items()))
 
 

@@ -73,9 +73,16 @@ def test_folders_of_killed_runs_are_removed_and_those_in_use_are_not(
 def start_run(*command: str) -> subprocess.Popen[bytes]:
     for binary in ("postgres", "redis-server"):
         counterparts.require(binary)
+    ask_the_kernel = die_with_parent()
+
+    def as_from_a_terminal() -> None:
+        # A shell's background job, as these tests may be part of one, ignores SIGINT.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ask_the_kernel()
+
     return subprocess.Popen(
         [sys.executable, "-m", "tests.counterparts", "--", *command],
-        preexec_fn=die_with_parent(),
+        preexec_fn=as_from_a_terminal,
     )
 
 
