@@ -119,7 +119,9 @@ def test_three_kills_and_a_flush_lose_nothing_and_repeat_nothing(
     assert list(per_image) == [1] * IMAGES
     attempts = Job.objects.aggregate(total=Sum("attempts"))["total"]
     assert attempts >= IMAGES + caught, "what a killed worker held was tried again"
-    assert set(Specimen.objects.values_list("state", flat=True)) == {"preclassified"}
+    # After the results are committed; by the sweep where the worker of the last ones was killed.
+    unfinished = Specimen.objects.exclude(state="preclassified")
+    wait_until(lambda: not unfinished.exists(), 30, "every specimen is finished")
 
 
 def _progress(before: int) -> bool:
