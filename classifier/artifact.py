@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.classes import CELL_CLASSES
+from classifier.distances import ClassDistances
 from classifier.nn import EMBEDDING_SIZE, POOLED_SIZE
 from classifier.preprocessing import PREPROCESSING_VERSION
 
@@ -124,6 +126,11 @@ class ModelArtifact:
                 f"needs. Choose another engine, or export the model again with {name}."
             )
         return self.folder / name
+
+    @cached_property
+    def distances(self) -> ClassDistances:
+        """The distances to the class means, ready to be measured."""
+        return ClassDistances(self.class_means, self.precision)
 
     @property
     def digest(self) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from classifier.artifact import ModelArtifact
 from classifier.classes import CELL_CLASSES
 from classifier.classes import UNIDENTIFIED as UNIDENTIFIED_CLASS
+from classifier.distances import ClassDistances
 
 UNIDENTIFIED = UNIDENTIFIED_CLASS.name
 LOW_CONFIDENCE = "low_confidence"
@@ -77,16 +78,7 @@ def mahalanobis_distances(
     features: FloatArray, class_means: FloatArray, precision: FloatArray
 ) -> npt.NDArray[np.float64]:
     """Distance of each vector (n, d) to its nearest class mean. Lee et al., NeurIPS 2018."""
-    precision = np.asarray(precision, dtype=np.float64)
-    centre = np.asarray(class_means, dtype=np.float64).mean(axis=0)
-    offsets, means = features - centre, class_means - centre
-    # (x - m) P (x - m)' multiplied out: one large product for each vector instead of one for each
-    # class. Measured from the middle of the means, cancellation costs no more than 1e-7.
-    weighed = offsets @ precision
-    own = np.einsum("nd,nd->n", weighed, offsets)[:, None]
-    squared = own - 2.0 * weighed @ means.T + np.einsum("cd,cd->c", means @ precision, means)
-    # Rounding can leave a tiny negative square for a vector that sits on a mean.
-    return np.asarray(np.sqrt(np.maximum(squared.min(axis=1), 0.0)))
+    return ClassDistances(class_means, precision).nearest(features)
 
 
 def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
@@ -101,10 +93,7 @@ def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
     if not all(np.isfinite(values).all() for values in (raw.logits, raw.embedding, features)):
         raise ValueError("The engine returned values that are not finite")
     probabilities = calibrated_probabilities(raw.logits, artifact.temperature)
-    scores = (
-        mahalanobis_distances(features, artifact.class_means, artifact.precision)
-        / artifact.ood_scale
-    )
+    scores = artifact.distances.nearest(features) / artifact.ood_scale
     embeddings = np.array(raw.embedding, dtype=np.float32)
     maps = np.rint(np.clip(np.nan_to_num(raw.explanation), 0.0, 1.0) * 255.0).astype(np.uint8)
     return [

@@ -228,5 +228,20 @@ def test_serving_on_the_cpu_loads_no_tensorflow(artifact: ModelArtifact) -> None
     assert not {"tensorflow", "keras", "django"} & set(imported)
 
 
+def test_numpy_of_a_worker_starts_no_threads() -> None:
+    program = (
+        "import os, django\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'wbclab.settings'\n"
+        "django.setup()\n"
+        "import wbclab.celery, specimens.tasks, numpy\n"
+        "print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {key: value for key, value in os.environ.items() if "_NUM_THREADS" not in key}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, check=True
+    )
+    assert done.stdout == b"1\n"
+
+
 def test_the_shipped_model_has_the_weights_for_tensorflow(artifact: ModelArtifact) -> None:
     assert artifact.path(KERAS_WEIGHTS_FILE).is_file()
