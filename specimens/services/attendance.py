@@ -26,7 +26,7 @@ def attend(
     while not stopped.is_set():
         try:
             if due:
-                worker.drain()
+                worker.drain(stopped)
             if sweeps and time.monotonic() - swept >= settings.SWEEP_SECONDS:
                 swept = time.monotonic()
                 sweep()

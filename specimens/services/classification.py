@@ -7,58 +7,45 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, connections
 
 from classifier.artifact import ModelArtifact
-from classifier.decision import CellPrediction
 from classifier.engines import create_engine
 from classifier.imaging.decode import PreparedImage
 from classifier.imaging.pool import Answer, DecoderPool
-from classifier.imaging.refusal import ImageRefused
 from classifier.models import ModelVersion
 from classifier.registry import register_model_version
 from specimens.models import CellImage, Job, Prediction
 from specimens.services import results
+from specimens.services.batches import Batch, log_batch, prediction_of
 from specimens.services.counters import WorkerCounters
 from specimens.services.heartbeat import Heart
 from specimens.services.image_files import keep_written, readable_path, writable_path
-from specimens.services.queue import Claim, claim_jobs, finish_jobs, give_back_claim, return_job
+from specimens.services.queue import (
+    NOTHING_WAITS,
+    Claim,
+    claim_jobs,
+    finish_jobs,
+    give_back_claim,
+    most_urgent_waiting,
+    return_job,
+)
 
 logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """A claim and what the decoders made of its images, in its order."""
-
-    claim: Claim
-    prepared: list[Answer] = field(default_factory=list)
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def images(self) -> list[tuple[Job, PreparedImage]]:
-        pairs = zip(self.claim.jobs, self.prepared, strict=True)
-        return [(job, answer) for job, answer in pairs if isinstance(answer, PreparedImage)]
-
-    @property
-    def failures(self) -> list[tuple[Job, str, str]]:
-        pairs = zip(self.claim.jobs, self.prepared, strict=True)
-        return [
-            (job, answer.code, answer.message)
-            for job, answer in pairs
-            if isinstance(answer, ImageRefused)
-        ]
+# Of so many batches one makes room for a job that was tried before, however long an import is.
+_RETRY_EVERY: Final = 16
 
 
 class ClassificationWorker:
@@ -80,8 +67,10 @@ class ClassificationWorker:
             model_digest=self.artifact.digest,
             counters=self.counters,
         )
-        # Of two threads that write at once, SQLite would turn one away.
-        self._database = threading.Lock()
+        self._since_retry = 0
+        # Of two threads that use it at once, SQLite would turn one away.
+        sqlite = connection.vendor == "sqlite"
+        self._database: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
@@ -106,13 +95,17 @@ class ClassificationWorker:
         traceback: TracebackType | None,
     ) -> None:
         for thread in (self._reader, self._writer):
-            thread.submit(connection.close)
+            thread.submit(connections.close_all)
             thread.shutdown()
         self._heart.stop()
         self.decoders.__exit__(exception_type, exception, traceback)
 
-    def drain(self) -> int:
-        """Work until nothing is due; return how many jobs ended."""
+    def drain(self, stopped: threading.Event | None = None) -> int:
+        """Work until nothing is due, or `stopped`; return how many jobs ended.
+
+        What has been computed by then is written; what was read ahead is given back.
+        """
+        self._stopped = stopped or threading.Event()
         try:
             return self._drain()
         except BaseException:
@@ -124,71 +117,123 @@ class ClassificationWorker:
         ended = 0
         while True:
             # The fresh ones are answered before anything else is asked of the database.
-            ended += self._drain_fresh()
+            more, left = self._drain_fresh()
+            ended += more
+            if self._stopped.is_set():
+                return ended
             # One that was tried before is alone: nothing else is in hand that it could take along.
             retried = self._read(retries=True)
-            if not retried.claim.jobs:
+            self._since_retry = 0
+            if not retried.claim.jobs and not left:
                 return ended
-            ended += self._write(retried, self._classify(retried.claim, retried.images))
+            ended += self._run(retried)
 
-    def _drain_fresh(self) -> int:
-        ended = 0
-        batch = self._read()
-        while batch.claim.jobs:
-            if len(batch.claim.jobs) == settings.BATCH_SIZE:
-                more, batch = self._run_full(batch)
-                ended += more
-            else:
-                # Nothing waits behind it: whoever sent it is answered without a change of threads.
-                ended += self._write(batch, self._classify(batch.claim, batch.images))
-                batch = self._read()
-        return ended
+    def _drain_fresh(self) -> tuple[int, bool]:
+        """Work until nothing fresh is due, or one that was tried before has its turn.
 
-    def _run_full(self, batch: _Batch) -> tuple[int, _Batch]:
-        """Compute full batches while the next is read and the last is written.
-
-        Returns how many jobs ended, and the first batch that is not full.
+        Returns how many jobs ended, and whether fresh ones may be left.
         """
         ended = 0
+        batch: Batch | None = self._read()
+        while batch is not None and batch.claim.jobs:
+            if len(batch.claim.jobs) == settings.BATCH_SIZE:
+                more, batch = self._run_full(batch)
+            else:
+                # Nothing waits behind it: whoever sent it is answered without a change of threads.
+                ended += self._run(batch)
+                more, batch = self._let_pass(self._read())
+            ended += more
+        return ended, batch is None
+
+    def _run_full(self, batch: Batch) -> tuple[int, Batch | None]:
+        """Compute full batches while the next is read and the last is written.
+
+        Returns how many jobs ended, and the first batch that is not full, or None as `_let_pass`.
+        """
+        ended = 0
+        following: Batch | None = batch
         under_way: list[Future[Any]] = []
         try:
-            while len(batch.claim.jobs) == settings.BATCH_SIZE:
+            while following is not None and len(following.claim.jobs) == settings.BATCH_SIZE:
+                batch = following
                 reading = self._reader.submit(_with_connection, self._read)
                 under_way.append(reading)
                 predictions = self._classify(batch.claim, batch.images)
-                batch, done = reading.result(), batch
+                following = reading.result()
                 # One write at a time: what piles up here would be lost with the process.
                 ended += sum(writing.result() for writing in under_way[:-1])
                 under_way = [
-                    self._writer.submit(_with_connection, partial(self._write, done, predictions))
+                    self._writer.submit(_with_connection, partial(self._write, batch, predictions))
                 ]
-            return ended + under_way[0].result(), batch
+                more, following = self._let_pass(following)
+                ended += more
+            return ended + under_way[0].result(), following
         finally:
             wait(under_way)
 
-    def _read(self, *, retries: bool = False) -> _Batch:
+    def _let_pass(self, batch: Batch) -> tuple[int, Batch | None]:
+        """Before a batch that was read ahead is computed, do what is more urgent and came later.
+
+        At most one batch of it, so that clients who never stop do not keep others out. Returns how
+        many jobs ended, and the batch; None where it was given back, because one that was tried
+        before has its turn or the worker is to stop.
+        """
+        ended, room = 0, settings.BATCH_SIZE
+        self._since_retry += 1
+        while batch.claim.jobs and room > 0:
+            with self._database:
+                fresh, retried = most_urgent_waiting()
+            turn = NOTHING_WAITS if self._since_retry >= _RETRY_EVERY else batch.urgency
+            if retried < turn or self._stopped.is_set():
+                self._give_back(batch)
+                return ended, None
+            if fresh >= batch.urgency:
+                break
+            urgent = self._read(limit=room, more_urgent_than=batch.urgency)
+            if not urgent.claim.jobs:  # another worker was first
+                break
+            ended += self._run(urgent)
+            room -= len(urgent.claim.jobs)
+        return ended, batch
+
+    def _read(
+        self, *, limit: int = 0, retries: bool = False, more_urgent_than: int | None = None
+    ) -> Batch:
         """Claim what is due, and decode it."""
         started = time.perf_counter()
-        limit = 1 if retries else settings.BATCH_SIZE
         with self._database:
-            claim = claim_jobs(worker=self.name, limit=limit, retries=retries)
+            claim = claim_jobs(
+                worker=self.name,
+                limit=1 if retries else limit or settings.BATCH_SIZE,
+                retries=retries,
+                more_urgent_than=more_urgent_than,
+            )
         if not claim.jobs:
-            return _Batch(claim)
+            return Batch(claim)
         self._heart.hold(claim.token)
         try:
-            return _Batch(claim, self._prepare(claim), started)
+            return Batch(claim, self._prepare(claim), started)
         except OSError as error:
             # No image is to blame. The sweep rings again, and then perhaps the store is back.
             logger.warning("the image store is away", images=len(claim.jobs), error=error)
-            with self._database:
-                give_back_claim(token=claim.token)
-            self._heart.let_go(claim.token)
-            return _Batch(Claim(claim.token))
+            self._give_back(Batch(claim))
+            return Batch(Claim(claim.token))
         except BaseException:
             self._heart.let_go(claim.token)
             raise
 
-    def _write(self, batch: _Batch, predictions: Sequence[Prediction]) -> int:
+    def _give_back(self, batch: Batch) -> None:
+        with self._database:
+            give_back_claim(token=batch.claim.token)
+        self._heart.let_go(batch.claim.token)
+
+    def _run(self, batch: Batch) -> int:
+        """Compute and write a batch with nothing beside it; return how many jobs ended."""
+        if not batch.claim.jobs:
+            return 0
+        return self._write(batch, self._classify(batch.claim, batch.images))
+
+    def _write(self, batch: Batch, predictions: Sequence[Prediction]) -> int:
         """Write what became of a batch, and wake who waits for it."""
         structlog.contextvars.clear_contextvars()
         failures = batch.failures
@@ -202,7 +247,7 @@ class ClassificationWorker:
         results.announce(cell_image_ids=[job.cell_image_id for job in batch.claim.jobs])
         seconds = time.perf_counter() - batch.started
         self.counters.add_batch(predictions, [code for _, code, _ in failures], seconds)
-        _log_batch(batch.claim, predictions, failures, seconds)
+        log_batch(batch, predictions, seconds)
         return ended
 
     def _prepare(self, claim: Claim) -> list[Answer]:
@@ -230,50 +275,9 @@ class ClassificationWorker:
             return [p for pair in images for p in self._classify(claim, [pair])]
         share = (time.perf_counter() - started) * 1000 / len(images)
         return [
-            self._prediction(job, image, result, share)
+            prediction_of(job, image, result, self.version, self.engine.name, share)
             for (job, image), result in zip(images, results, strict=True)
         ]
-
-    def _prediction(
-        self, job: Job, image: PreparedImage, result: CellPrediction, milliseconds: float
-    ) -> Prediction:
-        if (job.cell_image.width, job.cell_image.height) != (image.width, image.height):
-            # A DICOM file says its size only when decoded; an EXIF rotation exchanges the sides.
-            CellImage.objects.filter(pk=job.cell_image_id).update(
-                width=image.width, height=image.height
-            )
-        return Prediction(
-            cell_image_id=job.cell_image_id,
-            model_version=self.version,
-            predicted_class=result.predicted_class,
-            decision=result.decision,
-            reasons=list(result.reasons),
-            confidence=result.confidence,
-            probabilities=[round(p, 6) for p in result.probabilities],
-            ood_score=result.ood_score,
-            embedding=result.embedding.astype("<f2").tobytes(),
-            explanation=result.explanation.tobytes(),
-            shown=[round(part, 5) for part in image.shown],
-            engine=self.engine.name,
-            milliseconds=milliseconds,
-        )
-
-
-def _log_batch(
-    claim: Claim,
-    predictions: Sequence[Prediction],
-    failures: Sequence[tuple[Job, str, str]],
-    seconds: float,
-) -> None:
-    structlog.contextvars.clear_contextvars()  # of the last specimen that moved on
-    logger.info(
-        "batch",
-        jobs=[job.pk for job in claim.jobs],
-        classified=len(predictions),
-        failed={job.pk: code for job, code, _ in failures},
-        ms=round(seconds * 1000, 1),
-        engine_ms=round(sum(prediction.milliseconds for prediction in predictions), 1),
-    )
 
 
 def _with_connection(work: Callable[[], T]) -> T:

@@ -54,6 +54,14 @@ _TAKEN: Final = """taken AS MATERIALIZED (
     ) AS due
     GROUP BY id, priority, turn ORDER BY min(place), priority, turn, id LIMIT %s
 )"""
+_MOST_URGENT: Final = """
+SELECT
+    coalesce((SELECT min(priority) FROM specimens_job WHERE state = 'queued' AND attempts = 0), %s),
+    coalesce((SELECT min(priority) FROM specimens_job
+        WHERE state = 'queued' AND attempts > 0 AND due_at <= %s), %s)
+"""
+# Less urgent than any job.
+NOTHING_WAITS: Final = 1 + max(Job.Urgency)
 
 _END: Final = """
 UPDATE specimens_job
@@ -63,17 +71,20 @@ RETURNING cell_image_id, specimen_id
 """
 
 
-def claim_jobs(*, worker: str, limit: int, retries: bool = False) -> Claim:
+def claim_jobs(
+    *, worker: str, limit: int, retries: bool = False, more_urgent_than: int | None = None
+) -> Claim:
     """Lease up to `limit` due jobs, the most urgent first; each job goes to one worker only.
 
     Of sixteen places one is kept for STAT work and one for routine work: neither waits for ever
     behind what is more urgent. `retries` selects jobs that were tried before. They are claimed
     apart from fresh ones, and one at a time, so that an image that kills its worker takes no other
-    with it. Of their images only what a worker needs is read.
+    with it. `more_urgent_than` leaves out fresh jobs of this urgency and below. Of their images
+    only what a worker needs is read.
     """
     now, token = clock.now(), uuid.uuid4()
     lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
-    parts, values = _retried(now, limit) if retries else _fresh(limit)
+    parts, values = _retried(now, limit) if retries else _fresh(limit, more_urgent_than)
     values += [_stored("lease_token", token), _stored("lease_until", lease_until), worker]
     jobs = list(Job.objects.raw(_CLAIM.format(parts=parts), values))
     for job in jobs:
@@ -91,9 +102,22 @@ def _stored(name: str, value: object) -> Any:
     return field.get_db_prep_value(value, connection)
 
 
-def _fresh(limit: int) -> tuple[str, list[Any]]:
+def most_urgent_waiting() -> tuple[int, int]:
+    """Return the urgency of the most urgent fresh job, and of those due that were tried before.
+
+    NOTHING_WAITS where there is none. A look at two short indexes, for a claim takes longer.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_MOST_URGENT, [NOTHING_WAITS, _stored("due_at", clock.now()), NOTHING_WAITS])
+        fresh, retried = cursor.fetchone()
+    return fresh, retried
+
+
+def _fresh(limit: int, more_urgent_than: int | None) -> tuple[str, list[Any]]:
     kept = max(1, limit // 16) if limit >= 4 else 0
     which = "attempts = 0"
+    if more_urgent_than is not None:
+        which += f" AND priority < {more_urgent_than:d}"
     parts = [
         _due("urgent", which),
         _due("stat", f"{which} AND priority = {Job.Urgency.STAT:d}"),

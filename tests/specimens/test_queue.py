@@ -15,16 +15,18 @@ from specimens.services.errors import QueueFull
 from specimens.services.imaging import add_cell_images
 from specimens.services.order_entry import change_order
 from specimens.services.queue import (
+    NOTHING_WAITS,
     Claim,
     claim_jobs,
     extend_leases,
     finish_jobs,
+    most_urgent_waiting,
     release_expired_leases,
     return_job,
     sweep,
 )
 from specimens.services.queue_entry import enqueue, refuse_when_full, requeue_cell_images
-from tests.factories import Cast, upload
+from tests.factories import Cast, OrderFactory, upload
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
 
@@ -89,6 +91,23 @@ def test_urgent_jobs_come_first(cast: Cast) -> None:
     )
     order = [job.priority for job in claim_jobs(worker="a", limit=5).jobs]
     assert order == [0, 1, 5, 5, 5]
+
+
+def test_what_is_more_urgent_is_seen_and_claimed_alone(cast: Cast) -> None:
+    assert most_urgent_waiting() == (NOTHING_WAITS, NOTHING_WAITS)
+    _queue(cast, 3)
+    _queue(cast, 3, order=OrderFactory.create(site=cast.site, priority="stat"))
+    assert most_urgent_waiting() == (Job.Urgency.STAT, NOTHING_WAITS)
+    claim = claim_jobs(worker="a", limit=2, more_urgent_than=Job.Urgency.ROUTINE)
+    assert [job.priority for job in claim.jobs] == [1, 1]
+    claim = claim_jobs(worker="a", limit=16, more_urgent_than=Job.Urgency.ROUTINE)
+    assert [job.priority for job in claim.jobs] == [1]
+    assert most_urgent_waiting() == (Job.Urgency.ROUTINE, NOTHING_WAITS)
+    _expire_leases()
+    release_expired_leases()
+    assert most_urgent_waiting() == (Job.Urgency.ROUTINE, Job.Urgency.STAT)
+    Job.objects.filter(attempts=1).update(due_at=timezone.now() + timedelta(seconds=60))
+    assert most_urgent_waiting() == (Job.Urgency.ROUTINE, NOTHING_WAITS)
 
 
 def test_results_count_once_and_move_the_specimen_on(cast: Cast, version: ModelVersion) -> None:

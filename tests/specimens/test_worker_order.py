@@ -1,0 +1,178 @@
+"""In which order a worker computes: urgent work waits for the batch under way, and for no other.
+
+The worker is the real one; its engine is watched, so that work can arrive at an exact moment: while
+a batch of an import is computed, and the next has been claimed and decoded.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from classifier.decision import CellPrediction
+from classifier.engines import Engine
+from classifier.engines.base import ImageArray
+from specimens.models import CellImage, Job, Order, Prediction, Specimen
+from specimens.services import doorbell
+from specimens.services.classification import ClassificationWorker
+from specimens.services.queue_entry import enqueue
+from tests.factories import Cast, picture
+from tests.processes import wait_until
+
+pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
+BATCH = 4
+
+
+class Watched:
+    """An engine that counts the images of each call, and lets something happen before it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.sizes: list[int] = []
+        self.before: Callable[[int], None] = lambda call: None
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    def classify(self, images: ImageArray) -> list[CellPrediction]:
+        self.sizes.append(len(images))
+        self.before(len(self.sizes))
+        return self.engine.classify(images)
+
+
+@pytest.fixture
+def worker(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[ClassificationWorker]:
+    settings.BATCH_SIZE = BATCH
+    settings.DECODER_PROCESSES = settings.ENGINE_THREADS = 1
+    monkeypatch.setattr(doorbell, "ring", lambda **_: None)
+    with ClassificationWorker() as worker:
+        monkeypatch.setattr(worker, "engine", Watched(worker.engine))
+        yield worker
+
+
+@pytest.fixture
+def engine(worker: ClassificationWorker) -> Watched:
+    assert isinstance(worker.engine, Watched)
+    return worker.engine
+
+
+def _queue(cast: Cast, specimen: Specimen | None, count: int) -> list[Job]:
+    name = default_storage.save(f"{uuid.uuid4().hex}.png", ContentFile(picture(1)))
+    images = [
+        CellImage(
+            site=cast.site, specimen=specimen, file=name, sha256=uuid.uuid4().hex, size=1,
+            filename="x.png", media_type="image/png", source="demo",
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+    with transaction.atomic():
+        return enqueue(images=CellImage.objects.bulk_create(images), specimen=specimen)
+
+
+def _stat(cast: Cast) -> Specimen:
+    specimen = cast.specimen()
+    Order.objects.filter(pk=specimen.order_id).update(priority="stat")
+    return Specimen.objects.select_related("order").get(pk=specimen.pk)
+
+
+def _tried_before(jobs: list[Job]) -> None:
+    Job.objects.filter(pk__in=[job.pk for job in jobs]).update(attempts=1)
+
+
+def _once_the_next_is_in_hand(arrive: Callable[[], object]) -> Callable[[int], None]:
+    """Let it come while the first batch is computed, and the second has been claimed."""
+    running = Job.objects.filter(state=Job.State.RUNNING)
+
+    def before(call: int) -> None:
+        if call == 1:
+            wait_until(lambda: running.count() == 2 * BATCH, 30, "the next batch is claimed")
+            arrive()
+
+    return before
+
+
+def _all_done_once() -> bool:
+    done = Job.objects.filter(state=Job.State.DONE).count()
+    return done == Job.objects.count() == Prediction.objects.count()
+
+
+def test_a_stat_cell_waits_for_the_batch_under_way_and_for_no_other(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, cast.specimen(), 6 * BATCH)
+    stat = _stat(cast)
+    engine.before = _once_the_next_is_in_hand(lambda: _queue(cast, stat, 1))
+    assert worker.drain() == 6 * BATCH + 1
+    assert engine.sizes == [BATCH, 1, *[BATCH] * 5]
+    assert _all_done_once()
+
+
+def test_so_does_one_that_was_tried_before_and_nothing_is_in_hand_beside_it(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, cast.specimen(), 6 * BATCH)
+    stat = _stat(cast)
+    arrive = _once_the_next_is_in_hand(lambda: _tried_before(_queue(cast, stat, 1)))
+    beside: list[int] = []
+
+    def before(call: int) -> None:
+        arrive(call)
+        beside.append(Job.objects.filter(state=Job.State.RUNNING).count())
+
+    engine.before = before
+    assert worker.drain() == 6 * BATCH + 1
+    assert engine.sizes == [BATCH, 1, *[BATCH] * 5]
+    assert beside[1] == 1
+    assert _all_done_once()
+    # What was given back for it has lost no try.
+    assert set(Job.objects.values_list("attempts", flat=True)) == {1, 2}
+    assert Job.objects.filter(attempts=2).count() == 1
+
+
+def test_a_routine_cell_that_was_tried_before_is_not_left_until_an_import_ends(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, cast.specimen(), 17 * BATCH)
+    _tried_before(_queue(cast, cast.specimen(), 1))
+    assert worker.drain() == 17 * BATCH + 1
+    assert engine.sizes.index(1) <= 16
+    assert _all_done_once()
+
+
+def test_clients_who_never_stop_do_not_keep_a_batch_that_is_in_hand_out(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    """One batch of theirs passes it, however many come."""
+    _queue(cast, cast.specimen(), 2 * BATCH)
+    arrive = _once_the_next_is_in_hand(lambda: None)
+    done: list[int] = []
+
+    def before(call: int) -> None:
+        arrive(call)
+        if call <= 12:
+            _queue(cast, None, BATCH)
+        routine = Job.objects.filter(priority=Job.Urgency.ROUTINE, state=Job.State.DONE)
+        done.append(routine.count())
+
+    engine.before = before
+    assert worker.drain() == 2 * BATCH + 12 * BATCH
+    assert done[4] >= 2 * BATCH - 1, "one of its places at least was behind the clients"
+    assert _all_done_once()
+
+
+def test_told_to_stop_it_ends_what_is_computed_and_gives_the_rest_back(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, cast.specimen(), 6 * BATCH)
+    stopped = threading.Event()
+    engine.before = _once_the_next_is_in_hand(stopped.set)
+    assert worker.drain(stopped) == BATCH
+    assert Job.objects.filter(state=Job.State.QUEUED, attempts=0).count() == 5 * BATCH
+    assert worker.drain() == 5 * BATCH
+    assert _all_done_once()
