@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
+from django.conf import settings
 from django.db import transaction
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
@@ -27,6 +28,7 @@ from specimens.models import (
     PacsServer,
     SavedView,
     Specimen,
+    User,
     WorkerHeartbeat,
 )
 from specimens.selectors.case import case_of
@@ -34,7 +36,7 @@ from specimens.services.review import Decision, review_cells
 from specimens.services.second_read import start_second_read
 from specimens.services.signing import sign_out_report
 from tests.dicom.waiting import waiting_instance
-from tests.factories import Cast, OrderFactory, upload
+from tests.factories import Cast, OrderFactory, make_cast, upload
 from tests.portal.conftest import METADATA, Cells
 
 pytestmark = pytest.mark.django_db
@@ -265,6 +267,13 @@ for _model, _statuses in ADMINISTERED.items():
     ROWS["GET", f"admin/{_model}/<path:object_id>/"] = (302,) * 6
 
 
+def _session_of(person: User) -> str:
+    """Return the cookie of somebody who has just logged in."""
+    client = Client()
+    client.force_login(person)
+    return client.cookies[settings.SESSION_COOKIE_NAME].value
+
+
 def _routes(patterns: list[Any], prefix: str = "") -> Iterator[str]:
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
@@ -285,6 +294,8 @@ class World:
     """One case in review, one signed case, and an object for every kind of address."""
 
     def __init__(self, cast: Cast, cells: Cells) -> None:
+        self.cast, self.images = cast, settings.MEDIA_ROOT
+        self._sessions = {who: _session_of(getattr(cast, who)) for who in WHO[1:]}
         cast.site.target_cells = 1
         cast.site.save()
         self.case = self._reviewed(cast, cells)
@@ -329,6 +340,13 @@ class World:
         review_cells(actor=cast.technician, specimen=case, decisions=decisions)
         case.refresh_from_db()
         return case
+
+    def client(self, who: str) -> Client:
+        """Return a new browser of one of the cast, who has logged in, or of nobody."""
+        client = Client()
+        if who in self._sessions:
+            client.cookies[settings.SESSION_COOKIE_NAME] = self._sessions[who]
+        return client
 
     def body(self, route: str) -> dict[str, Any]:
         """What a request must hold for its address to come as far as the guard of the role."""
@@ -407,28 +425,35 @@ def _model_of(route: str) -> Any:
     return None
 
 
-@pytest.fixture
-def world(cast: Cast) -> World:
-    version = ModelVersion.objects.create(
-        name="dm-fnet", version="1.0", digest="d" * 64, metadata=METADATA, is_active=True
-    )
-    return World(cast, Cells(version))
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, django_db_setup: None, django_db_blocker: Any
+) -> Iterator[World]:
+    """One world for all rows, in a transaction that is taken back behind the last of them."""
+    version = {"name": "dm-fnet", "version": "1.0", "digest": "d" * 64, "metadata": METADATA}
+    images = tmp_path_factory.mktemp("world")
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with django_db_blocker.unblock(), transaction.atomic():
+        with override_settings(MEDIA_ROOT=images, PASSWORD_HASHERS=hashers):
+            model = ModelVersion.objects.create(**version, is_active=True)
+            made = World(make_cast(), Cells(model))
+        yield made
+        transaction.set_rollback(True)
 
 
 @pytest.mark.parametrize(("method", "route"), ROWS)
 def test_the_status_of_an_address_for_each_of_the_cast(
-    method: str, route: str, cast: Cast, world: World
+    method: str, route: str, world: World, settings: Any
 ) -> None:
+    settings.MEDIA_ROOT = world.images
     path = world.path(route, _model_of(route))
     if "<id>" in route:
-        path = path.replace("/1/", f"/{cast.technician.pk}/")
+        path = path.replace("/1/", f"/{world.cast.technician.pk}/")
     found = {}
     for who in WHO:
-        client = Client()
-        if who != "anonymous":
-            client.force_login(getattr(cast, who))
         with transaction.atomic():  # nobody finds what another has done
             more = world.body(route) if method in ("POST", "PATCH") else {}
-            found[who] = getattr(client, method.lower())(path, **more).status_code
+            request = getattr(world.client(who), method.lower())
+            found[who] = request(path, **more).status_code
             transaction.set_rollback(True)
     assert tuple(found.values()) == ROWS[method, route], found
