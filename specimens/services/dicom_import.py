@@ -68,6 +68,8 @@ def receive_instance(
     try:
         outcome = _receive(arrival, path)
     except DicomRefusal as refusal:
+        if refusal.code == "queue_full" and arrival.way == Way.COMMAND:
+            raise  # the command waits and asks every few seconds: that is no refusal
         logger.info("a DICOM object was refused", way=way, code=refusal.code)
         record_refusal(
             site=site, sender=sender, way=way, refusal=refusal, actor=actor, path=path,
