@@ -15,6 +15,7 @@ from pathlib import Path
 # Below the range the kernel hands out to clients: nobody's outgoing connection sits on a port
 # while its server is being restarted.
 PORTS = range(15_000, 30_000)
+LEAST_PATIENCE_SECONDS = 60
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -92,10 +93,17 @@ def free_port() -> int:
     raise OSError("no free port found between 15000 and 30000")
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Poll until a condition holds; TimeoutError says what did not happen."""
-    deadline = time.monotonic() + seconds
+def wait_until(
+    condition: Callable[[], bool], seconds: float, what: str, *, patient: bool = True
+) -> None:
+    """Poll until a condition holds; TimeoutError says what did not happen.
+
+    `patient`: nobody is given up within a minute, as others may keep the machine busy.
+    """
+    seconds = max(seconds, LEAST_PATIENCE_SECONDS) if patient else seconds
+    deadline, pause = time.monotonic() + seconds, 0.01
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.02)
+        time.sleep(pause)
+        pause = min(1.5 * pause, 0.1)  # asking costs those who are waited for

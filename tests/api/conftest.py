@@ -9,6 +9,7 @@ from specimens.services import doorbell
 from specimens.services.classification import ClassificationWorker
 from tests.api.client import Api, token_of
 from tests.factories import Cast
+from tests.service import Service, running_service
 
 
 @pytest.fixture
@@ -34,3 +35,13 @@ def worker(
     with ClassificationWorker() as worker:
         monkeypatch.setattr(doorbell, "ring", lambda **_: worker.drain())
         yield worker
+
+
+@pytest.fixture(scope="package")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service, as a person starts it, for the documents and for what it has to survive."""
+    home = tmp_path_factory.mktemp("service")
+    with running_service(home, WBCLAB_PREDICT_WAIT_SECONDS="60") as service:
+        yield service
+        log = service.log()
+        assert "Traceback" not in log, log[-3000:]

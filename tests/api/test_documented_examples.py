@@ -9,7 +9,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from django.conf import settings
 
 from tests.api.pictures import image
-from tests.service import Service, running_service
+from tests.service import Service
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -53,14 +52,6 @@ def blocks(document: str) -> list[Block]:
         lines = [line.removeprefix(indent) for line in command.split("\n")]
         found.append(Block(expected, "\n".join(lines)))
     return found
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    home = tmp_path_factory.mktemp("documented")
-    with running_service(home, WBCLAB_PREDICT_WAIT_SECONDS="60") as service:
-        yield service
-        assert "Traceback" not in service.log(), service.log()[-3000:]
 
 
 @pytest.fixture

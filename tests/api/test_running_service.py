@@ -5,7 +5,6 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,23 +14,13 @@ from tests.api.client import check_body, operation
 from tests.api.pictures import HOSTILE, damaged_png, image, too_large
 from tests.factories import picture
 from tests.processes import wait_until
-from tests.service import Service, health, running_service
+from tests.service import Service, health
 
 pytestmark = pytest.mark.slow
 
 MEBIBYTE = 1024 * 1024
 # What the processes may grow by over all that is sent here; no request may cost its size in memory.
 GROWTH = {"web": 100 * MEBIBYTE, "worker": 150 * MEBIBYTE, "decoder": 400 * MEBIBYTE}
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all tests of this module; it has to survive each of them."""
-    home = tmp_path_factory.mktemp("service")
-    with running_service(home, WBCLAB_PREDICT_WAIT_SECONDS="60") as service:
-        yield service
-        log = service.log()
-        assert "Traceback" not in log, log[-3000:]
 
 
 class Answer:

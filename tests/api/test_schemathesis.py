@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
 ]
 
-REQUESTS = int(os.environ.get("WBCLAB_FUZZ_REQUESTS", "600"))
+REQUESTS = int(os.environ.get("WBCLAB_FUZZ_REQUESTS", "300"))
 ROLES = ("technician", "pathologist", "administrator", "integration", "nobody")
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 CHECKS = [
@@ -78,8 +78,8 @@ class Run:
         combinations = [(operation, mode) for operation in operations for mode in MODES]
         share = REQUESTS / len(ROLES) / len(combinations)
         for number, (operation, mode) in enumerate(combinations):
-            at = number + self.shift
-            if examples := int((at + 1) * share) - int(at * share):
+            at = number * share + self.shift
+            if examples := int(at + share) - int(at):
                 self.operation(operation, mode, examples)
 
     def operation(self, operation: Any, mode: GenerationMode, examples: int) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests.homes import migrated_home
 from tests.processes import die_with_parent, end, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,7 @@ def bench_service(home: Path, *, cases: bool = True, **more: str) -> Iterator[Be
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WBCLAB_")}
     environment |= {"WBCLAB_HOME": str(home), "DJANGO_SETTINGS_MODULE": "wbclab.settings"}
     environment |= more
+    migrated_home(home)
     filled = subprocess.run(
         [sys.executable, "-m", "tests.browser.bench_service", *([] if cases else ["people"])],
         cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
@@ -93,15 +95,12 @@ def fill() -> dict[str, int]:
     import django
 
     django.setup()
-    from django.core.management import call_command
     from django.utils import timezone
 
     from classifier.models import ModelVersion
     from specimens.models import Order, Patient, Site, Specimen, User, WorkerHeartbeat
     from specimens.services.review_queue import refresh_flags
 
-    call_command("migrate", interactive=False, verbosity=0)
-    call_command("collectstatic", interactive=False, verbosity=0)
     site = Site.objects.create(code="main", name="City Hospital, Haematology")
     for username, role, given_name, family_name in PEOPLE:
         user = User.objects.create_user(

@@ -18,7 +18,14 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 
 from classifier.synthetic import draw_cells, save_jpeg
 from tests.processes import die_with_parent, end, free_port, wait_until
@@ -28,6 +35,7 @@ CHROMIUM = "/usr/bin/chromium"
 SPECIMEN = re.compile(r"/specimens/\d+$")
 # The share of each class in the fifty pictures of the journey.
 BLOOD = {"Neutrophil": 29, "Lymphocyte": 14, "Monocyte": 4, "Eosinophil": 2, "Basophil": 1}
+expect.set_options(timeout=30_000)  # five seconds are few on a busy machine
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -139,7 +147,7 @@ def context(browser: Browser, service: Service) -> Iterator[BrowserContext]:
     made = browser.new_context(
         base_url=service.url, viewport={"width": 1440, "height": 900}, locale="en-GB"
     )
-    made.set_default_timeout(20_000)
+    made.set_default_timeout(60_000)
     yield made
     made.close()
 

@@ -185,7 +185,7 @@ def database_disk_full(lab: Laboratory, draw: random.Random, ledger: Ledger) -> 
         lab.database_disk.release()
     restarted = False
     try:
-        wait_until(lambda: _answers(lab), 15, "PostgreSQL answers")
+        wait_until(lambda: _answers(lab), 15, "PostgreSQL answers", patient=False)
     except TimeoutError:
         lab.database.kill()
         lab.database.start()
@@ -294,7 +294,7 @@ def failed_over_without_log(lab: Laboratory, draw: random.Random, ledger: Ledger
 
 def _fail_over(lab: Laboratory, draw: random.Random, ledger: Ledger, *, with_log: bool) -> Seen:
     with suppress(TimeoutError):  # it may still recover from the fault before
-        wait_until(lambda: _answers(lab), 30, "PostgreSQL answers")
+        wait_until(lambda: _answers(lab), 30, "PostgreSQL answers", patient=False)
     backup_began = time.monotonic()
     try:
         backup = lab.database.back_up()

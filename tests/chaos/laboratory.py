@@ -147,7 +147,7 @@ class Laboratory:
             return found is not None and found["status"] == "ok"
 
         try:
-            wait_until(is_well, seconds, "the service is well")
+            wait_until(is_well, seconds, "the service is well", patient=False)
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it says {answer}") from error
 

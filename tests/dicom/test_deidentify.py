@@ -192,7 +192,7 @@ def test_intervals_and_days_of_the_week_stay(first: date, second: date, number: 
     assert timedelta(days=7) <= first - moved[0] <= timedelta(days=7 * 520)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(ids=st.lists(uids, min_size=2, max_size=8, unique=True))
 def test_uids_stay_apart_valid_and_the_same_wherever_they_stand(ids: list[str]) -> None:
     names = pseudonyms()

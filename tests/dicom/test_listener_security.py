@@ -146,10 +146,10 @@ def test_a_pdu_that_drips_is_cut_off(listener: Listener, tmp_path: Path) -> None
     with socket.create_connection(("127.0.0.1", listener.port), 10) as peer:
         peer.sendall(struct.pack(">BBL", 1, 0, 4000))
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
-            while time.monotonic() < began + 20:
+            while time.monotonic() < began + 60:
                 peer.sendall(b"\0")
                 time.sleep(0.1)
-    assert time.monotonic() < began + 3 * IDLE_SECONDS + 5
+    assert time.monotonic() < began + 3 * IDLE_SECONDS + 30
     still_serves(listener, tmp_path)
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from specimens.interop.hl7.framing import FrameReader, frame
+from tests.homes import migrated_home
 from tests.processes import die_with_parent, end, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,8 +90,7 @@ def environment_of(home: Path, **more: str) -> dict[str, str]:
 
 def make_home(home: Path) -> Path:
     """A migrated database with one site and its integration account."""
-    home.mkdir(parents=True, exist_ok=True)
-    manage(home, "migrate", "--noinput")
+    migrated_home(home)
     manage(home, "shell", "-c", SETUP)
     return home
 

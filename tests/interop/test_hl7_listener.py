@@ -152,10 +152,10 @@ def test_a_message_that_never_ends_is_closed(listener: Listener) -> None:
     with listener.connect() as connection:
         connection.sendall(b"\x0b")
         with pytest.raises(OSError):
-            while time.monotonic() - began < 30:
+            while time.monotonic() - began < 120:
                 connection.sendall(b"M")
                 time.sleep(0.1)
-    assert 2.5 < time.monotonic() - began < 25
+    assert 2.5 < time.monotonic() - began < 60
     _still_serves(listener)
 
 
@@ -198,8 +198,10 @@ def test_killed_between_commit_and_answer_there_is_one_order(home: Path) -> None
 def test_it_ends_gracefully_and_what_it_has_in_hand_is_answered(home: Path) -> None:
     raw = _fresh()
     with running_listener(home) as stopping, stopping.connect() as connection:
+        connection.sendall(frame(_fresh()))
+        assert _answer(receive(connection))[0] == "AA", "it has the connection"
         connection.sendall(frame(raw)[:200])
-        time.sleep(0.3)
+        time.sleep(1)
         stopping.process.send_signal(signal.SIGTERM)
         time.sleep(1)
         connection.sendall(frame(raw)[200:])

@@ -188,7 +188,7 @@ _NAMES = st.text(
 ).map(str.strip).filter(bool)  # fmt: skip
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(family=_NAMES, given_name=_NAMES, text=_NAMES)
 def test_whatever_a_name_holds_both_libraries_read_the_same(
     family: str, given_name: str, text: str

@@ -374,10 +374,10 @@ class TestFailures:
         self, three: list[Delivery], destination: Destination
     ) -> None:
         assert seconds_to_next(at_most=5) == 5
-        Delivery.objects.update(due_at=timezone.now() + timedelta(seconds=2))
-        assert 1 < seconds_to_next(at_most=5) <= 2
-        Destination.objects.update(paused_until=timezone.now() + timedelta(seconds=1))
-        assert seconds_to_next(at_most=5) <= 1
+        Delivery.objects.update(due_at=timezone.now() + timedelta(seconds=50))
+        assert 10 < seconds_to_next(at_most=90) <= 50
+        Destination.objects.update(paused_until=timezone.now() + timedelta(seconds=9))
+        assert seconds_to_next(at_most=90) <= 9
         assert destinations_with_work() == []
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.homes import migrated_home
 from tests.interop.outbox import environment
 from tests.interop.receivers import (
     ROOT,
@@ -19,7 +20,7 @@ from tests.interop.receivers import (
 )
 from tests.processes import die_with_parent, kill_all, wait_until
 
-pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(600)]
 
 CASES, AMENDED = 40, 8
 ALL = CASES + AMENDED
@@ -65,8 +66,7 @@ class Embedded:
 
 @pytest.fixture
 def embedded(tmp_path: Path) -> Iterator[Embedded]:
-    found = Embedded(tmp_path)
-    found.run("manage.py", "migrate", "--verbosity", "0")
+    found = Embedded(migrated_home(tmp_path))
     yield found
     for process in found.running:
         found.kill(process)
@@ -135,14 +135,14 @@ def _kill_with_one_in_hand(embedded: Embedded, deliverer: "subprocess.Popen[byte
 def test_a_ring_wakes_it_and_a_signal_ends_it_in_good_order(
     embedded: Embedded, receiver: ReceiverProcess
 ) -> None:
-    embedded.environment["WBCLAB_SWEEP_SECONDS"] = "60"
+    embedded.environment["WBCLAB_SWEEP_SECONDS"] = "300"
     receiver.start()
     deliverer = embedded.start("manage.py", "delivery_worker")
     wait_until(lambda: embedded.count("delivererheartbeat") == 1, 60, "it is ready")
     embedded.run("-m", "tests.interop.sign_cases", receiver.url, "1", "0")
     wait_until(
         lambda: embedded.count("delivery WHERE state = 'delivered'") == 1,
-        20,
+        60,
         "the ring woke it, long before the sweep",
     )
     deliverer.terminate()

@@ -273,35 +273,35 @@ def talker() -> Iterator[Callable[[Callable[[socket.socket], None]], str]]:
 
 class TestBounds:
     def test_one_that_never_answers(self, talker: Any) -> None:
-        url = talker(lambda connection: time.sleep(5))
+        url = talker(lambda connection: time.sleep(20))
         started = time.monotonic()
         with pytest.raises(Unreachable, match="did not answer within 1 s"):
             _send(url, timeout_seconds=1)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15
 
     def test_one_that_drips(self, talker: Any) -> None:
         def drip(connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-            for _ in range(100):
+            for _ in range(200):
                 connection.sendall(b"x" * 5)
                 time.sleep(0.1)
 
         started = time.monotonic()
         with pytest.raises(Unreachable, match="did not answer within 1 s"):
             _send(talker(drip), timeout_seconds=1)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15
 
     def test_one_that_drips_its_headers(self, talker: Any) -> None:
         def drip(connection: socket.socket) -> None:
             connection.sendall(b"HTTP/1.1 200 OK\r\n")
-            for number in range(50):
+            for number in range(200):
                 connection.sendall(f"X-{number}: x\r\n".encode())
                 time.sleep(0.1)
 
         started = time.monotonic()
         with pytest.raises(Unreachable, match="did not answer within 1 s"):
             _send(talker(drip), timeout_seconds=1)
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15
 
     def test_one_that_answers_without_end(self, talker: Any) -> None:
         sent = 0

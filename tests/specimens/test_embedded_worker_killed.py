@@ -12,7 +12,7 @@ from tests.factories import picture
 from tests.processes import descendants, kill_all, wait_until
 from tests.service import Service, running_service
 
-pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.embedded, pytest.mark.slow, pytest.mark.timeout(900)]
 
 CALLS, IMAGES_PER_CALL = 24, 10
 IMAGES = CALLS * IMAGES_PER_CALL
@@ -67,14 +67,14 @@ def test_what_was_accepted_is_classified_once(tmp_path: Path) -> None:
     }
     with running_service(tmp_path / "home", **settings) as service:
         demo = 100
-        wait_until(lambda: _ended(service) == demo, 60, "the demo specimen is classified")
+        wait_until(lambda: _ended(service) == demo, 180, "the demo specimen is classified")
         for call in range(CALLS):
             _send(service, call * IMAGES_PER_CALL)
             if call in (4, 12, 20):
-                wait_until(lambda: _holding(service), 60, "a worker with jobs in hand")
+                wait_until(lambda: _holding(service), 180, "a worker with jobs in hand")
                 worker = service.processes()["worker"]
                 kill_all([worker, *descendants(worker)])
-        wait_until(lambda: _ended(service) == demo + IMAGES, 120, "all jobs are done")
+        wait_until(lambda: _ended(service) == demo + IMAGES, 300, "all jobs are done")
         once = "SELECT count(*), count(DISTINCT cell_image_id) FROM specimens_prediction"
         assert _rows(service, once) == [(demo + IMAGES, demo + IMAGES)]
         starts = service.log().count("is ready")

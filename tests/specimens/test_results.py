@@ -47,7 +47,7 @@ def _as_another_process(image: CellImage, settings: Any) -> None:
 
 
 def test_the_one_who_waits_is_woken(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 20.0)  # it would not look by itself
+    monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 50.0)  # it would not look by itself
     image = _waiting_image(make_cast())
     results.listen()
     found: dict[int, Any] = {}
@@ -56,7 +56,7 @@ def test_the_one_who_waits_is_woken(settings: Any, monkeypatch: pytest.MonkeyPat
     def wait() -> None:
         started = time.perf_counter()
         with CaptureQueriesContext(connection) as queries:
-            found.update(results.await_results([image], seconds=10))
+            found.update(results.await_results([image], seconds=60))
         seconds.append(time.perf_counter() - started)
         assert len(queries) == 1, "it looked before it was told"
         connection.close()
@@ -68,7 +68,7 @@ def test_the_one_who_waits_is_woken(settings: Any, monkeypatch: pytest.MonkeyPat
     _as_another_process(image, settings)
     thread.join()
     assert found[image.pk].decision == "Monocyte"
-    assert seconds[0] < 5
+    assert seconds[0] < 40
 
 
 def test_news_that_were_lost_cost_a_pause(settings: Any) -> None:
@@ -78,13 +78,13 @@ def test_news_that_were_lost_cost_a_pause(settings: Any) -> None:
 
 
 def test_what_was_announced_before_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 20.0)
+    monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 50.0)
     image = _waiting_image(make_cast())
     _classify(image)
     results.announce(cell_image_ids=[image.pk])
     started = time.perf_counter()
-    assert image.pk in results.await_results([image], seconds=10)
-    assert time.perf_counter() - started < 5
+    assert image.pk in results.await_results([image], seconds=60)
+    assert time.perf_counter() - started < 40
 
 
 @pytest.mark.redis

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.redis,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
     pytest.mark.django_db(transaction=True),
 ]
 
@@ -105,14 +105,14 @@ def test_three_kills_and_a_flush_lose_nothing_and_repeat_nothing(
     for kill in range(3):
         before = Prediction.objects.count()
         worker = start("worker")
-        wait_until(lambda: _progress(before), 90, "the worker works")  # noqa: B023
+        wait_until(lambda: _progress(before), 180, "the worker works")  # noqa: B023
         if kill == 1:
             broker.flushall()
         caught += _kill_in_mid_batch(worker)
     assert caught, "no kill hit a worker with jobs in hand: the test proved nothing"
     assert Prediction.objects.count() < IMAGES, "all was done before the last kill"
     start("worker")
-    wait_until(lambda: not Job.objects.exclude(state="done").exists(), 120, "all jobs are done")
+    wait_until(lambda: not Job.objects.exclude(state="done").exists(), 400, "all jobs are done")
 
     assert Job.objects.count() == IMAGES
     per_image = CellImage.objects.annotate(n=Count("predictions")).values_list("n", flat=True)
@@ -131,7 +131,7 @@ def _progress(before: int) -> bool:
 def _kill_in_mid_batch(worker: "subprocess.Popen[bytes]") -> int:
     """Kill the worker while it holds a lease; return how many jobs it had in hand."""
     held = Job.objects.filter(state="running", worker__contains=f":{worker.pid}:")
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while time.monotonic() < deadline and not held.exists():
         pass
     _kill(worker)
