@@ -37,14 +37,8 @@ def service() -> Iterator[BenchService]:
 Opens = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
-def sessions() -> dict[str, Any]:
-    """Cookies of those who have logged in once; the password hash is slow on purpose."""
-    return {}
-
-
 @pytest.fixture
-def open_case(browser: Browser, service: BenchService, sessions: dict[str, Any]) -> Iterator[Opens]:
+def open_case(browser: Browser, service: BenchService) -> Iterator[Opens]:
     """Log somebody in, in a browser of their own, and open a case; complaints fail the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -57,14 +51,11 @@ def open_case(browser: Browser, service: BenchService, sessions: dict[str, Any])
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: dialog.accept())  # leaving with something unsaved
-        if username not in sessions:
-            page.goto("/login")
-            page.get_by_label("User name").fill(username)
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Log in").click()
-            page.wait_for_url("**/")
-            sessions[username] = context.cookies()
-        context.add_cookies(sessions[username])
+        page.goto("/login")
+        page.get_by_label("User name").fill(username)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        page.wait_for_url("**/")
         page.goto(path or service.path(accession))
         ready(page)
         return page
