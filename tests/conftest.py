@@ -23,6 +23,14 @@ def _own_folders(tmp_path: Path, settings: Any) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What a test writes need not outlive the machine; the processes it starts still sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture
 def cast(db: None) -> Cast:
     """Technician, pathologists, administrator, integration, and an outsider of another site."""

@@ -5,9 +5,10 @@ from typing import Any
 from django.contrib.auth.decorators import login_not_required
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.generic import RedirectView
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerView
 from rest_framework.views import APIView
 
+from specimens.api.document import DocumentView
 from specimens.api.predict import PredictBatchView, PredictionView, PredictView
 from specimens.api.service import HealthView, ModelInfoView, NothingHereView
 
@@ -31,7 +32,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *_both("model_info", ModelInfoView),
     path("v1/", include("specimens.api.v1.urls")),
     # Open to all: they say how to call, and nothing of a patient.
-    *_both("schema/", SpectacularAPIView, authentication_classes=[]),
+    *_both("schema/", DocumentView, authentication_classes=[]),
     path(
         "docs/",
         SpectacularSwaggerView.as_view(url_name="api_schema", authentication_classes=[]),

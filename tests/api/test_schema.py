@@ -1,6 +1,7 @@
 """The OpenAPI document: valid, without a warning, complete, its examples true to its shapes."""
 
 import io
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,8 @@ def test_the_document_and_its_page_are_served() -> None:
         response = client.get(path)
         assert response.status_code == 200
         assert b"/api/predict_batch" in response.content
+    assert response.headers["Content-Type"] == "application/vnd.oai.openapi+json"
+    assert json.loads(response.content) == openapi()
     page = client.get("/api/docs/").content.decode()
     assert "SwaggerUIBundle" in page
     assert client.get("/api/docs").headers["Location"] == "/api/docs/"

@@ -1,4 +1,4 @@
-"""The lists: order, filters, search by scanner, paging, and as many queries for 1,000 as for 10."""
+"""The lists: order, filters, search by scanner, paging, and as many queries for 120 as for 10."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -31,7 +31,7 @@ def _listed(client: Client, name: str = "worklist", **query: str) -> list[str]:
     return _numbers(client.get(reverse(name), query).content.decode())
 
 
-@pytest.mark.parametrize("count", [10, 1000])
+@pytest.mark.parametrize("count", [10, 120])  # less than a page, and more than two
 def test_queries_do_not_grow_with_the_list(
     count: int,
     cast: Cast,
