@@ -179,8 +179,12 @@ def _as_text(_: Any, __: str, event: Event) -> str:
 
 
 def _log_the_end(kind: Any, error: BaseException, frames: Any) -> None:
+    from django.core.management import CommandError  # a web process needs none of it
+
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, frames)
+    elif isinstance(error, CommandError):  # its text is for who called the command
+        sys.stderr.write(f"{kind.__name__}: {error}\n")
     else:
         logger.critical("the process ends on an error", exc_info=error)
 
