@@ -27,8 +27,9 @@ case "${1:-}" in
         ;;
     worker | gpu-worker)
         # One process, one task at a time: the batch is formed in the claim, not in the pool. A GPU
-        # worker is the same command in another image, with WBCLAB_ENGINE=tensorflow.
-        exec "$python" -m celery -A wbclab --quiet worker --queues classify --pool solo --concurrency 1 \
+        # worker is the same command in another image, with WBCLAB_ENGINE=tensorflow. Django's checks
+        # would load every page here, and 40 MB with them.
+        exec "$python" -m celery -A wbclab --quiet --skip-checks worker --queues classify --pool solo --concurrency 1 \
             --prefetch-multiplier 1 --hostname "${1}-${WBCLAB_WORKER_NAME:-$$}@%h"
         ;;
     sweeper)

@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tests.service import health
 class Production:
     url: str
     folder: Path
+    processes: dict[str, int] = field(default_factory=dict)
 
     def log(self) -> str:
         """What web server and worker have written so far."""
@@ -29,8 +30,10 @@ class Production:
 
 
 @contextmanager
-def production(folder: Path, settings: Any, **environment: str) -> Iterator[Production]:
-    """Start web server and worker; healthy when handed out, ended behind.
+def production(
+    folder: Path, settings: Any, *, also: Sequence[str] = (), **environment: str
+) -> Iterator[Production]:
+    """Start web server and worker, and `also` other roles; healthy when handed out, ended behind.
 
     The test must have a transactional database, so that the processes see what it writes.
     """
@@ -39,7 +42,7 @@ def production(folder: Path, settings: Any, **environment: str) -> Iterator[Prod
     database = connection.settings_dict
     address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
     # The processes know the hashes of production only.
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+    settings.PASSWORD_HASHERS = ["wbclab.passwords.BoundedArgon2"]
     port = free_port()
     own = {
         "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
@@ -54,14 +57,15 @@ def production(folder: Path, settings: Any, **environment: str) -> Iterator[Prod
     }
     service = Production(f"http://127.0.0.1:{port}", folder)
     with ExitStack() as stack:
-        for role in ("worker", "web"):
-            stack.enter_context(_process(role, folder, os.environ | own | environment))
+        for role in ("worker", "web", *also):
+            started = _process(role, folder, os.environ | own | environment)
+            service.processes[role] = stack.enter_context(started)
         wait_until(lambda: _is_well(service.url), 120, "web server and worker are well")
         yield service
 
 
 @contextmanager
-def _process(role: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+def _process(role: str, folder: Path, environment: dict[str, str]) -> Iterator[int]:
     with (folder / f"{role}.log").open("ab") as log:
         process = subprocess.Popen(
             ["scripts/service.sh", role],
@@ -74,7 +78,7 @@ def _process(role: str, folder: Path, environment: dict[str, str]) -> Iterator[N
             preexec_fn=die_with_parent(),
         )
         try:
-            yield
+            yield process.pid
         finally:
             children = descendants(process.pid)
             end(process, signal.SIGTERM, seconds=20)

@@ -23,6 +23,8 @@ GRACE_SECONDS: Final = 15.0
 
 class Command(BaseCommand):
     help = "Listen for DICOM images (C-STORE) until stopped. Settings: WBCLAB_DICOM_*."
+    # They are for `manage.py check`: they would load every page, and 35 MB with them.
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=settings.DICOM_PORT)
