@@ -62,9 +62,8 @@ class DurablePostgreSQL(PostgreSQL):
         data, lost = self.folder / "data", self.safe / f"lost-{backup.name}"
         shutil.move(data, lost)
         self._as_postgres("cp", "-a", backup, data)
-        goal = (
-            "recovery_target_timeline = 'latest'" if with_log else "recovery_target = 'immediate'"
-        )
+        # Said in both cases: a backup remembers what an earlier restore was told.
+        goal = f"recovery_target = '{'' if with_log else 'immediate'}'"
         if with_log:
             for segment in sorted((lost / "pg_wal").glob("0000*")):
                 if not (self.archive / segment.name).exists():
