@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from classifier.classes import CELL_CLASSES
-from classifier.distances import ClassDistances
+from classifier.distances import ClassDistances, ForeignLikeness
 from classifier.nn import EMBEDDING_SIZE, POOLED_SIZE
 from classifier.preprocessing import PREPROCESSING_VERSION
 
@@ -62,10 +62,12 @@ class ModelArtifact:
         temperature: divides the logits before the softmax.
         confidence_threshold: below this calibrated probability the model abstains.
         ood_threshold: above this out-of-distribution score the model abstains.
-        ood_scale: divides the Mahalanobis distance to give that score.
+        ood_scale: divides the strangeness (`classifier.distances`) to give that score.
         class_means: float64 (5, d), mean of each class: of the pooled feature map (d = 512) or, up
             to version 2.0.0, of the embedding (d = 256).
         precision: float64 (d, d), inverse of the covariance shared by the classes.
+        foreign: how much a cell resembles known cells of no class; None in models that were fitted
+            without any.
         metadata: everything `metadata.json` says, for the model card and `/api/model_info`.
     """
 
@@ -81,6 +83,7 @@ class ModelArtifact:
     class_means: npt.NDArray[np.float64]
     precision: npt.NDArray[np.float64]
     metadata: Mapping[str, Any]
+    foreign: ForeignLikeness | None = None
 
     @classmethod
     def load(cls, folder: Path | str = DEFAULT_FOLDER) -> Self:
@@ -93,7 +96,7 @@ class ModelArtifact:
         metadata = _read_metadata(folder)
         _check_compatible(metadata, folder)
         files = _verify_files(metadata, folder)
-        means, precision = _read_statistics(folder / DECISION_FILE)
+        means, precision, foreign = _read_statistics(folder / DECISION_FILE)
         try:
             return cls(
                 folder=folder,
@@ -108,6 +111,7 @@ class ModelArtifact:
                 class_means=means,
                 precision=precision,
                 metadata=metadata,
+                foreign=foreign,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ModelFileCorrupt(
@@ -210,21 +214,31 @@ def _sha256(path: Path) -> str:
         raise ModelFileMissing(f"The model is incomplete: {error}. {REINSTALL}") from error
 
 
-def _read_statistics(path: Path) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _read_statistics(
+    path: Path,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], ForeignLikeness | None]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             means = np.asarray(arrays["class_means"], dtype=np.float64)
             precision = np.asarray(arrays["precision"], dtype=np.float64)
+            foreign = _read_foreign(arrays)
     except (OSError, KeyError, ValueError) as error:
         raise ModelFileCorrupt(f"{path} cannot be read ({error}). {REINSTALL}") from error
     shapes = (means.shape, precision.shape)
     wanted = [((len(CELL_CLASSES), d), (d, d)) for d in (POOLED_SIZE, EMBEDDING_SIZE)]
-    if shapes not in wanted:
+    if shapes not in wanted or (foreign and foreign.direction.shape != means.shape[1:]):
         raise ModelIncompatible(
             f"{path} holds statistics of shapes {shapes}; this version of wbclab works with "
             f"{wanted[0]}. Export the model again with this version."
         )
-    return means, precision
+    return means, precision, foreign
+
+
+def _read_foreign(arrays: Any) -> ForeignLikeness | None:
+    if "foreign_direction" not in arrays:
+        return None
+    direction = np.asarray(arrays["foreign_direction"], dtype=np.float64)
+    return ForeignLikeness(direction, float(arrays["foreign_offset"]))
 
 
 def _number(value: object) -> float:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from classifier.artifact import ModelArtifact
 from classifier.classes import CELL_CLASSES
 from classifier.classes import UNIDENTIFIED as UNIDENTIFIED_CLASS
-from classifier.distances import ClassDistances
+from classifier.distances import strangeness
 
 UNIDENTIFIED = UNIDENTIFIED_CLASS.name
 LOW_CONFIDENCE = "low_confidence"
@@ -50,7 +50,8 @@ class CellPrediction:
         decision: `predicted_class`, or "Unidentified" when the model abstains.
         reasons: why it abstains: "low_confidence", "out_of_distribution", both or none.
         ood_score: Mahalanobis distance of the pooled feature map (up to 2.0.0 of the embedding)
-            to the nearest class mean, over the scale of the model version.
+            to the nearest class mean, from 2.2.0 on plus the likeness to known foreign cells, over
+            the scale of the model version.
         embedding: float32 (256,).
         explanation: uint8 (16, 16), 0..255.
     """
@@ -74,13 +75,6 @@ def calibrated_probabilities(logits: FloatArray, temperature: float) -> npt.NDAr
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
-def mahalanobis_distances(
-    features: FloatArray, class_means: FloatArray, precision: FloatArray
-) -> npt.NDArray[np.float64]:
-    """Distance of each vector (n, d) to its nearest class mean. Lee et al., NeurIPS 2018."""
-    return ClassDistances(class_means, precision).nearest(features)
-
-
 def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
     """Calibrate, score and decide for n images.
 
@@ -93,7 +87,7 @@ def decide(raw: RawOutputs, artifact: ModelArtifact) -> list[CellPrediction]:
     if not all(np.isfinite(values).all() for values in (raw.logits, raw.embedding, features)):
         raise ValueError("The engine returned values that are not finite")
     probabilities = calibrated_probabilities(raw.logits, artifact.temperature)
-    scores = artifact.distances.nearest(features) / artifact.ood_scale
+    scores = strangeness(features, artifact.distances, artifact.foreign) / artifact.ood_scale
     embeddings = np.array(raw.embedding, dtype=np.float32)
     maps = np.rint(np.clip(np.nan_to_num(raw.explanation), 0.0, 1.0) * 255.0).astype(np.uint8)
     return [

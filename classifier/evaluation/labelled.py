@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +90,19 @@ def read_others(folder: Path) -> list[LabelledFile]:
     if not files:
         raise LabelError(f"{folder} holds no images.")
     return files
+
+
+def halves(files: Sequence[LabelledFile]) -> tuple[list[LabelledFile], list[LabelledFile]]:
+    """Every other file of each group: one half to fit on, one to measure on.
+
+    Files of a group keep the order they are given in, which is that of their names.
+    """
+    parts: tuple[list[LabelledFile], list[LabelledFile]] = ([], [])
+    for group in sorted({file.group for file in files}):
+        members = [file for file in files if file.group == group]
+        for part, start in zip(parts, (0, 1), strict=True):
+            part += members[start::2]
+    return parts
 
 
 def _labelled(path: Path, name: str, specimen: str) -> LabelledFile:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from classifier.evaluation.appearance import describe_appearance, quantiles
 from classifier.evaluation.evaluate import Evaluator, Progress
-from classifier.evaluation.labelled import LabelError, read_labelled, read_others
+from classifier.evaluation.labelled import LabelError, halves, read_labelled, read_others
 from classifier.evaluation.report import conditions
 from classifier.evaluation.run import Evaluated, classify_drawn
 from classifier.evaluation.summary import separation, summarise
@@ -79,6 +79,9 @@ def measure_card(
             sets[name] = evaluator.classify(files, progress(name, len(files)))
     if (data / FOREIGN_SET).is_dir():
         files = read_others(data / FOREIGN_SET)
+        if FOREIGN_SET in artifact.metadata.get("training", {}).get("foreign_sets", []):
+            # The score was fitted on the other half.
+            files = halves(files)[1]
         sets[FOREIGN_SET] = evaluator.classify(files, progress(FOREIGN_SET, len(files)))
     sets[DRAWN_SET] = _drawn(evaluator)
     training_sets = artifact.metadata.get("training", {}).get("sets", list(TRAINING_SETS))

@@ -37,6 +37,8 @@ class CellAugmentation(layers.Layer):
         focus: Strength of blur, sharpening, haze and noise.
         bend: Strength of the bending of the scale of density; 0, as without stain, for none.
         texture: How often and how much a random filter is mixed in.
+        plain: Share of the images that are only placed and keep their stain, colours and focus,
+            so that the training laboratory itself is not forgotten among its variations.
         seed: Seed of the random numbers.
 
     Shapes: input (n, m, m, 3) in 0..255 of any type, m >= s, output (n, s, s, 3) float32 in 0..255.
@@ -53,6 +55,7 @@ class CellAugmentation(layers.Layer):
         focus: float = 1.0,
         bend: float = 0.0,
         texture: float = 0.0,
+        plain: float = 0.0,
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
@@ -61,6 +64,8 @@ class CellAugmentation(layers.Layer):
             raise ValueError(f"output_size must be positive, received {output_size}")
         if not 0.0 < zoom[0] <= zoom[1]:
             raise ValueError(f"zoom must be two increasing positive numbers, received {zoom}")
+        if not 0.0 <= plain <= 1.0:
+            raise ValueError(f"plain must be a share between 0 and 1, received {plain}")
         strengths = (shift, stain, colour, focus, bend, texture)
         if min(strengths) < 0.0:
             raise ValueError(
@@ -75,6 +80,7 @@ class CellAugmentation(layers.Layer):
         self.focus = focus
         self.bend = bend
         self.texture = texture
+        self.plain = plain
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
 
@@ -82,12 +88,14 @@ class CellAugmentation(layers.Layer):
         images = ops.cast(inputs, "float32") / 255.0
         if not training:
             return 255.0 * self._middle(images)
-        images = self._middle(self._place(images))
-        images = self._refocus(images)
+        placed = self._middle(self._place(images))
+        images = self._refocus(placed)
         images = jitter_stain(images, self.stain, self.generator, self.bend)
         images = self._recolour(images)
         images = self._retexture(images)
         images = self._disturb(images)
+        if self.plain:
+            images = ops.where(self._uniform(images, 0.0, 1.0) < self.plain, placed, images)
         return 255.0 * ops.clip(images, 0.0, 1.0)
 
     def _middle(self, images: Any) -> Any:
@@ -225,6 +233,7 @@ class CellAugmentation(layers.Layer):
             "focus",
             "bend",
             "texture",
+            "plain",
             "seed",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

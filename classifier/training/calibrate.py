@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.decision import mahalanobis_distances
+from classifier.distances import ClassDistances, ForeignLikeness, strangeness
 from classifier.evaluation.metrics import Floats, Ints, softmax
 
 TEMPERATURE_RANGE = (0.05, 20.0)
@@ -22,6 +22,9 @@ LOW_CONFIDENCE_SHARE = 0.015
 # How far the covariance is drawn towards a sphere. Between 0.02 and 0.2 it hardly matters for the
 # separation of pbc_other from pbc/val, on which it was chosen.
 SHRINKAGE = 0.1
+# Spread of the likeness to foreign cells over the validation cells, in spreads of the distance.
+FOREIGN_WEIGHT = 2.0
+_FOREIGN_SHRINKAGE = 0.003
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _SEARCH_STEPS = 60
 
@@ -37,6 +40,7 @@ class Decision:
         scale: Mahalanobis distance that counts as 1 in the out-of-distribution score.
         ood_threshold: Score above which a cell counts as out of distribution; 1, by the scale.
         confidence_threshold: Calibrated probability below which the model abstains.
+        foreign: Likeness to known foreign cells, where there were any to fit it on.
     """
 
     temperature: float
@@ -45,11 +49,12 @@ class Decision:
     scale: float
     ood_threshold: float
     confidence_threshold: float
+    foreign: ForeignLikeness | None = None
 
     def ood_scores(self, features: Floats) -> NDArray[np.float64]:
-        """Scores (n,) of pooled feature maps (n, 512): the smallest distance, by scale."""
-        distance = mahalanobis_distances(features, self.class_means, self.precision)
-        return np.asarray(distance / self.scale)
+        """Scores (n,) of pooled feature maps (n, 512)."""
+        distances = ClassDistances(self.class_means, self.precision)
+        return np.asarray(strangeness(features, distances, self.foreign) / self.scale)
 
 
 def negative_log_likelihood(logits: Floats, labels: Ints, temperature: float) -> float:
@@ -91,18 +96,61 @@ def fit_gaussians(
     return means.astype(np.float32), precision.astype(np.float32)
 
 
-def fit_decision(training: dict[str, Any], validation: dict[str, Any], classes: int) -> Decision:
+def fit_foreign(
+    own: Floats, foreign: Floats, validation: Floats, distances: ClassDistances
+) -> ForeignLikeness:
+    """Fit the direction that tells known foreign cells from those of the classes.
+
+    A linear discriminant with both sides weighing the same and a shrunk covariance. What is foreign
+    and like none of these kinds is left to the distance. Source of the idea to learn from known
+    foreign examples: Hendrycks et al. 2019, Deep Anomaly Detection with Outlier Exposure,
+    arXiv:1812.04606.
+
+    Args:
+        own: Pooled feature maps (n, d) of training images.
+        foreign: Those of foreign cells (m, d).
+        validation: Those of validation images of the classes, which set offset and scale.
+        distances: To which the likeness is added.
+    """
+    values = np.concatenate([own, foreign]).astype(np.float64)
+    target = np.repeat([-1.0, 1.0], [len(own), len(foreign)])
+    weights = np.repeat([0.5 / len(own), 0.5 / len(foreign)], [len(own), len(foreign)])
+    spread = values.std(axis=0) + 1e-9
+    centred = (values - weights @ values) / spread
+    weighted = centred * weights[:, None]
+    covariance = weighted.T @ centred
+    sphere = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    direction = np.linalg.solve(covariance + _FOREIGN_SHRINKAGE * sphere, weighted.T @ target)
+    direction /= spread
+    likeness = validation.astype(np.float64) @ direction
+    unit = FOREIGN_WEIGHT * distances.nearest(validation).std() / likeness.std()
+    stored = (unit * direction).astype(np.float32)
+    offset = -float((validation @ stored.astype(np.float64)).mean())
+    return ForeignLikeness(stored.astype(np.float64), offset)
+
+
+def fit_decision(
+    training: dict[str, Any],
+    validation: dict[str, Any],
+    classes: int,
+    foreign: Floats | None = None,
+) -> Decision:
     """Fit everything.
 
     Args:
         training: ``pooled`` (n, 512) and ``labels`` (n,) of the training images.
         validation: ``logits``, ``pooled`` and ``labels`` of the validation images.
         classes: Number of classes.
+        foreign: Pooled feature maps (m, 512) of cells of none of the classes, if there are any.
     """
     temperature = fit_temperature(validation["logits"], validation["labels"])
     means, precision = fit_gaussians(training["pooled"], training["labels"], classes)
-    distance = mahalanobis_distances(validation["pooled"], means, precision)
-    scale = float(np.quantile(distance, 1.0 - OUT_OF_DISTRIBUTION_SHARE))
+    distances = ClassDistances(means, precision)
+    known = None
+    if foreign is not None:
+        known = fit_foreign(training["pooled"], foreign, validation["pooled"], distances)
+    strange = strangeness(validation["pooled"], distances, known)
+    scale = float(np.quantile(strange, 1.0 - OUT_OF_DISTRIBUTION_SHARE))
     confidence = softmax(validation["logits"], temperature).max(axis=1)
     return Decision(
         temperature=temperature,
@@ -111,4 +159,5 @@ def fit_decision(training: dict[str, Any], validation: dict[str, Any], classes: 
         scale=scale,
         ood_threshold=1.0,
         confidence_threshold=float(np.quantile(confidence, LOW_CONFIDENCE_SHARE)),
+        foreign=known,
     )

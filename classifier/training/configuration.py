@@ -56,6 +56,7 @@ class TrainingConfiguration:
     focus: float = 1.0
     bend: float = 0.0
     texture: float = 0.0
+    plain: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1:

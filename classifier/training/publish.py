@@ -16,10 +16,12 @@ from keras import Model
 from numpy.typing import NDArray
 
 from classifier.classes import CELL_CLASSES
+from classifier.evaluation.labelled import halves, read_others
 from classifier.evaluation.metrics import describe, softmax
 from classifier.evaluation.standard import REFERENCE_SET
 from classifier.nn.dmfnet import load_dmfnet
-from classifier.preprocessing import INPUT_SIZE, TRAINING_MARGIN
+from classifier.preprocessing import INPUT_SIZE, TRAINING_MARGIN, prepare
+from classifier.synthetic.no_cells import WITHOUT_CELL, draw_without_cell
 from classifier.training.augmentation import CellAugmentation
 from classifier.training.calibrate import Decision, fit_decision
 from classifier.training.checkpoints import CURVES_FILE
@@ -32,8 +34,8 @@ TRAINING_SET = "pbc/train"
 DEFAULT_NOTES = Path(__file__).parent / "configs" / "dmfnet_v2_notes.toml"
 _PARITY_IMAGES = 64
 _BATCH = 32
-# Of the training images, each so-manieth; plenty for the statistics of 512 values.
-_EVERY = 2
+_DRAWN_OF_EACH_KIND = 60
+_DRAWN_SEED = 70_000
 
 
 class NotesError(Exception):
@@ -51,8 +53,9 @@ def publish(
     """Calibrate a trained network and write its model folder.
 
     The temperature and both thresholds come from pbc/val, the class means and the covariance from
-    varied images of the training sets that the notes name. The learning curves beside the weights
-    are copied.
+    the training sets that the notes name, half of the images varied, the likeness to foreign cells
+    from half of the images of the foreign sets they name and from drawings. The learning curves
+    beside the weights are copied.
 
     Args:
         weights: Files that trainings wrote. Of several, related trainings their mean is taken
@@ -77,11 +80,15 @@ def publish(
     )
     validation = load_images(data / REFERENCE_SET, INPUT_SIZE)
     outputs = _outputs(model, validation.images)
-    varied, labels = _varied(training.images[::_EVERY]), training.labels[::_EVERY]
+    varied, plain = slice(0, None, 2), slice(1, None, 2)
+    own = np.concatenate([_varied(training.images[varied]), _middle(training.images[plain])])
+    labels = np.concatenate([training.labels[varied], training.labels[plain]])
+    foreign = _foreign([data / folder for folder in notes["training"].get("foreign_sets", [])])
     decision = fit_decision(
-        {**_outputs(model, varied), "labels": labels},
+        {**_outputs(model, own), "labels": labels},
         {**outputs, "labels": validation.labels},
         len(CELL_CLASSES),
+        _outputs(model, foreign)["pooled"],
     )
     notes["metrics"] = {REFERENCE_SET: _headline(outputs["logits"], validation.labels, decision)}
     step = max(1, len(validation) // _PARITY_IMAGES)
@@ -91,6 +98,34 @@ def publish(
         shutil.copyfile(curves, output / CURVES_FILE)
     if saved_model:
         export_saved_model(model, saved_model)
+
+
+def _foreign(folders: Sequence[Path]) -> NDArray[np.uint8]:
+    """What has no class: cells of other kinds, as they are and varied, and drawings without a cell.
+
+    The drawings are of other seeds than those that figures are measured on.
+    """
+    crops = [_foreign_crops(folder) for folder in folders]
+    drawn = [
+        prepare(draw_without_cell(kind, _DRAWN_SEED + number))
+        for kind in WITHOUT_CELL
+        for number in range(_DRAWN_OF_EACH_KIND)
+    ]
+    return np.concatenate([np.stack(drawn), *map(_middle, crops), *map(_varied, crops)])
+
+
+def _foreign_crops(folder: Path) -> NDArray[np.uint8]:
+    """Cells of none of the classes: the half of the images that figures are not measured on."""
+    fitted_on = {file.path for file in halves(read_others(folder))[0]}
+    found = load_images(folder, CROP_SIZE, margin=TRAINING_MARGIN, only_classes=False)
+    chosen = [index for index, path in enumerate(found.paths) if path in fitted_on]
+    return found.images[chosen]
+
+
+def _middle(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What serving shows of training crops."""
+    start = (CROP_SIZE - INPUT_SIZE) // 2
+    return crops[:, start : start + INPUT_SIZE, start : start + INPUT_SIZE]
 
 
 def _varied(crops: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -75,11 +75,7 @@ def write_release(
         scratch = Path(name)
         export_onnx(model, scratch / ONNX_FILE, images, temperature=decision.temperature)
         model.save_weights(scratch / WEIGHTS_FILE)
-        np.savez_compressed(
-            scratch / DECISION_FILE,
-            class_means=decision.class_means,
-            precision=decision.precision,
-        )
+        np.savez_compressed(scratch / DECISION_FILE, **_statistics(decision))
         files = [ONNX_FILE, WEIGHTS_FILE, DECISION_FILE]
         digests = {file: _sha256(scratch / file) for file in files}
         network = {
@@ -93,6 +89,17 @@ def write_release(
         (scratch / METADATA_FILE).write_text(text + "\n", encoding="utf-8")
         for file in (*files, METADATA_FILE):
             shutil.move(scratch / file, folder / file)
+
+
+def _statistics(decision: Decision) -> dict[str, Any]:
+    arrays: dict[str, Any] = {
+        "class_means": decision.class_means,
+        "precision": decision.precision,
+    }
+    if decision.foreign is not None:
+        arrays["foreign_direction"] = decision.foreign.direction.astype(np.float32)
+        arrays["foreign_offset"] = np.float64(decision.foreign.offset)
+    return arrays
 
 
 def _metadata(decision: Decision, notes: ReleaseNotes, digests: dict[str, str]) -> dict[str, Any]:
@@ -113,7 +120,7 @@ def _metadata(decision: Decision, notes: ReleaseNotes, digests: dict[str, str]) 
         "classes": list(CELL_CLASSES),
         "temperature": decision.temperature,
         "ood": {
-            "method": "mahalanobis",
+            "method": "mahalanobis" + (" and known foreign cells" if decision.foreign else ""),
             "features": "pooled",
             "threshold": decision.ood_threshold,
             "scale": decision.scale,

@@ -129,6 +129,7 @@ def build_trainer(network: Model, configuration: TrainingConfiguration) -> Model
         focus=configuration.focus,
         bend=configuration.bend,
         texture=configuration.texture,
+        plain=configuration.plain,
         seed=configuration.seed,
     )
     crops = Input((CROP_SIZE, CROP_SIZE, 3), dtype="uint8", name="crops")

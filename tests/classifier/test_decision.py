@@ -13,8 +13,8 @@ from classifier.decision import (
     RawOutputs,
     calibrated_probabilities,
     decide,
-    mahalanobis_distances,
 )
+from classifier.distances import ClassDistances, ForeignLikeness
 
 
 def artifact(**changes: Any) -> ModelArtifact:
@@ -70,7 +70,7 @@ def test_huge_logits_do_not_overflow() -> None:
 def test_the_distance_is_that_to_the_nearest_mean() -> None:
     # From the origin every mean is one unit away; with a precision of 4 that is sqrt(4) = 2.
     embedding = np.stack([np.zeros(256), 4.0 * np.eye(256)[1], np.eye(256)[2]])
-    distances = mahalanobis_distances(embedding, np.eye(5, 256), 4.0 * np.eye(256))
+    distances = ClassDistances(np.eye(5, 256), 4.0 * np.eye(256)).nearest(embedding)
     np.testing.assert_allclose(distances, [2.0, 6.0, 0.0], atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_the_distance_uses_the_whole_precision_matrix() -> None:
     # (1, 1) P (1, 1)' = 1 + 1 + 2 * 0.5 = 3.
     embedding = np.eye(1, 256) + np.eye(1, 256, 1)
     np.testing.assert_allclose(
-        mahalanobis_distances(embedding, np.zeros((5, 256)), precision), [math.sqrt(3)]
+        ClassDistances(np.zeros((5, 256)), precision).nearest(embedding), [math.sqrt(3)]
     )
 
 
@@ -91,6 +91,16 @@ def test_the_length_of_the_statistics_chooses_the_output() -> None:
     assert decided(raw, **statistics).ood_score == pytest.approx(3.0)
     with pytest.raises(ValueError, match="512 values"):
         decided(raw._replace(pooled=None), **statistics)
+
+
+def test_likeness_to_foreign_cells_is_added_to_the_distance() -> None:
+    # At the first mean the distance is 0; along it 5 * 1 - 2 = 3 more, over a scale of 2.
+    towards = ForeignLikeness(5.0 * np.eye(1, 256)[0], -2.0)
+    assert decided(outputs([[0, 0, 0, 0, 6.0]]), foreign=towards).ood_score == pytest.approx(1.5)
+    # What is unlike them is not nearer for it: 2 * 3 along the second axis, over 2.
+    away = ForeignLikeness(np.zeros(256), -5.0)
+    raw = outputs([[0, 0, 0, 0, 6.0]], embedding=4.0 * np.eye(256)[1:2])
+    assert decided(raw, foreign=away).ood_score == pytest.approx(3.0)
 
 
 def test_a_clear_cell() -> None:

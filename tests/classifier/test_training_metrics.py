@@ -1,11 +1,12 @@
 """Figures against values worked out by hand or taken from tables."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from classifier.decision import mahalanobis_distances
+from classifier.distances import ClassDistances
 from classifier.evaluation.filters import NOTHING
 from classifier.evaluation.filters import proportion as format_proportion
 from classifier.evaluation.metrics import (
@@ -103,8 +104,9 @@ def test_distance_is_mahalanobis() -> None:
     values = random.normal(0, 1, (4000, 2)) * [1.0, 3.0] + labels[:, None] * 20.0
     means, precision = fit_gaussians(values, labels, 2, shrinkage=0.0)
     point = means[1:] + np.array([[0.0, 3.0]])
-    assert mahalanobis_distances(point, means, precision)[0] == pytest.approx(1.0, rel=0.05)
-    np.testing.assert_allclose(mahalanobis_distances(means, means, precision), 0.0, atol=1e-5)
+    distances = ClassDistances(means, precision)
+    assert distances.nearest(point)[0] == pytest.approx(1.0, rel=0.05)
+    np.testing.assert_allclose(distances.nearest(means), 0.0, atol=1e-5)
 
 
 def test_thresholds_give_up_the_intended_share() -> None:
@@ -118,3 +120,27 @@ def test_thresholds_give_up_the_intended_share() -> None:
     assert foreign.mean() == pytest.approx(0.01, abs=0.002)
     assert (confidence < decision.confidence_threshold).mean() == pytest.approx(0.015, abs=0.002)
     assert math.isfinite(decision.scale)
+
+
+def test_what_resembles_known_foreign_cells_scores_higher() -> None:
+    """Foreign cells between the classes, where the distance alone cannot tell them."""
+    random = np.random.default_rng(3)
+    labels = np.arange(1000) % 5
+    logits = 3.0 * np.eye(5)[labels] + random.normal(0, 1, (1000, 5))
+
+    def own() -> Any:
+        return random.normal(0, 1, (1000, 8)) + 2.0 * labels[:, None] * np.eye(8)[0]
+
+    def foreign() -> Any:
+        return random.normal(0, 1, (300, 8)) + 4.0 * np.eye(8)[0] + 2.5 * np.eye(8)[1]
+
+    known = {"pooled": own(), "labels": labels}
+    validation = {"pooled": own(), "labels": labels, "logits": logits}
+    fitted = fit_decision(known, validation, 5, foreign())
+    others, plain = foreign(), fit_decision(known, validation, 5)
+    caught = (fitted.ood_scores(others) > 1.0).mean()
+    assert caught > 2 * (plain.ood_scores(others) > 1.0).mean()
+    assert (fitted.ood_scores(validation["pooled"]) > 1.0).mean() == pytest.approx(0.01, abs=0.002)
+    # What is like nothing known stays foreign by its distance, whichever way it lies.
+    far = fitted.class_means[:1] - 30.0 * np.eye(8)[2:3]
+    assert fitted.ood_scores(far)[0] > 1.0
