@@ -188,8 +188,13 @@ def _foreign(figures: Mapping[str, Any]) -> str:
         f"## What it does not know\n\nCells of none of the five classes, and pictures without a "
         f"white cell (`{DRAWN_SET}`: drawn by `classifier.synthetic.no_cells`). What is "
         f"not abstained on gets a class silently. AUROC against {REFERENCE_SET}, of the "
-        f"out-of-distribution score and of one minus the confidence.\n\n"
+        f"out-of-distribution score and of one minus the confidence."
     )
+    if figures.get("foreign_fitted_on_half"):
+        text += (
+            f" The score was fitted on every other image of {FOREIGN_SET}; these are the others."
+        )
+    text += "\n\n"
     return text + table(("kind", "abstained", "AUROC, score", "AUROC, confidence"), rows)
 
 

@@ -72,6 +72,8 @@ def measure_card(
             f"WBCLAB_DATA (or --data) names."
         )
     artifact = evaluator.artifact
+    recorded = artifact.metadata.get("training", {})
+    fitted_on_half = FOREIGN_SET in recorded.get("foreign_sets", [])
     sets: dict[str, Evaluated] = {}
     for name in LABELLED_SETS:
         if (data / name).is_dir():
@@ -79,12 +81,11 @@ def measure_card(
             sets[name] = evaluator.classify(files, progress(name, len(files)))
     if (data / FOREIGN_SET).is_dir():
         files = read_others(data / FOREIGN_SET)
-        if FOREIGN_SET in artifact.metadata.get("training", {}).get("foreign_sets", []):
-            # The score was fitted on the other half.
+        if fitted_on_half:
             files = halves(files)[1]
         sets[FOREIGN_SET] = evaluator.classify(files, progress(FOREIGN_SET, len(files)))
     sets[DRAWN_SET] = _drawn(evaluator)
-    training_sets = artifact.metadata.get("training", {}).get("sets", list(TRAINING_SETS))
+    training_sets = recorded.get("sets", list(TRAINING_SETS))
     figures = {
         "model": {"name": artifact.name, "version": artifact.version, "digest": artifact.digest},
         "conditions": conditions(artifact, evaluator.engine.name),
@@ -96,7 +97,8 @@ def measure_card(
         },
         "reference": _reference(evaluator, data, training_sets, sets[REFERENCE_SET], progress),
         "speed": _speed(evaluator, sets[REFERENCE_SET]),
-        "seed": artifact.metadata.get("training", {}).get("seed"),
+        "seed": recorded.get("seed"),
+        "foreign_fitted_on_half": fitted_on_half,
     }
     return figures, sets
 

@@ -17,8 +17,8 @@ from classifier.evaluation.metrics import Floats, Ints, softmax
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 # Shares of the validation cells given up for each reason.
-OUT_OF_DISTRIBUTION_SHARE = 0.01
-LOW_CONFIDENCE_SHARE = 0.015
+OUT_OF_DISTRIBUTION_SHARE = 0.02
+LOW_CONFIDENCE_SHARE = 0.03
 # How far the covariance is drawn towards a sphere. Between 0.02 and 0.2 it hardly matters for the
 # separation of pbc_other from pbc/val, on which it was chosen.
 SHRINKAGE = 0.1

@@ -79,7 +79,7 @@ PREDICTION: Final[dict[str, Any]] = {
     "decision": "Neutrophil",
     "reasons": [],
     "ood_score": 0.412,
-    "model_version": "dmfnet 2.1.0",
+    "model_version": "dmfnet 2.2.0",
     "timing": {"receive_ms": 9.1, "wait_ms": 21.7, "total_ms": 30.8, "engine_ms": 4.2},
 }
 ABSTAINED: Final[dict[str, Any]] = PREDICTION | {
@@ -139,7 +139,7 @@ HEALTH: Final[dict[str, Any]] = {
         "database": {"status": "ok", "vendor": "postgresql"},
         "storage": {"status": "ok"},
         "queue": {"status": "ok", "depth": 3, "limit": 50_000, "oldest_seconds": 0.2},
-        "model": {"status": "ok", "version": "dmfnet 2.1.0", "digest": "9f2c..."},
+        "model": {"status": "ok", "version": "dmfnet 2.2.0", "digest": "9f2c..."},
         "worker": {"status": "ok", "alive": 2, "engines": ["onnx"]},
         "broker": {"status": "ok"},
     },
@@ -151,7 +151,7 @@ HEALTH_ILL: Final[dict[str, Any]] = {
 }
 MODEL_INFO: Final[dict[str, Any]] = {
     "name": "dmfnet",
-    "version": "2.1.0",
+    "version": "2.2.0",
     "digest": "9f2c...",
     "created": "2026-11-20T10:00:00+00:00",
     "classes": ["Basophil", "Eosinophil", "Lymphocyte", "Monocyte", "Neutrophil"],

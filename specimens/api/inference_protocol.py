@@ -123,7 +123,7 @@ def _errors(*statuses: int) -> dict[Any, Any]:
         400: ("The request is not what the model takes.", "One request takes 1 to 10 images."),
         401: ("No token, or a wrong one.", 'This call needs a token: "Authorization: Token ..."'),
         403: ("The account may not.", "Your account belongs to no site."),
-        404: ("Another model or version.", "The model that is served is dmfnet, version 2.1.0."),
+        404: ("Another model or version.", "The model that is served is dmfnet, version 2.2.0."),
         405: ("Another method.", 'Method "DELETE" not allowed.'),
         413: ("Too large.", "The request is larger than 32 MB. Nothing was stored."),
         415: ("Not JSON, or not an image.", "image-0 is not an image."),
@@ -142,7 +142,7 @@ def _errors(*statuses: int) -> dict[Any, Any]:
 _READING: Final = (401, 403, 404, 405, 429, 500, 503)
 _METADATA: Final[dict[str, Any]] = {
     "name": "dmfnet",
-    "versions": ["2.1.0"],
+    "versions": ["2.2.0"],
     "platform": PLATFORM,
     "inputs": _INPUTS,
     "outputs": [
@@ -152,7 +152,7 @@ _METADATA: Final[dict[str, Any]] = {
 }
 _INFERRED: Final[dict[str, Any]] = {
     "model_name": "dmfnet",
-    "model_version": "2.1.0",
+    "model_version": "2.2.0",
     "id": "1",
     "outputs": [
         {

@@ -117,8 +117,8 @@ def test_thresholds_give_up_the_intended_share() -> None:
     decision = fit_decision(known, {**known, "logits": logits}, 5)
     foreign = decision.ood_scores(known["pooled"].astype(np.float64)) > decision.ood_threshold
     confidence = softmax(logits, decision.temperature).max(axis=1)
-    assert foreign.mean() == pytest.approx(0.01, abs=0.002)
-    assert (confidence < decision.confidence_threshold).mean() == pytest.approx(0.015, abs=0.002)
+    assert foreign.mean() == pytest.approx(0.02, abs=0.002)
+    assert (confidence < decision.confidence_threshold).mean() == pytest.approx(0.03, abs=0.002)
     assert math.isfinite(decision.scale)
 
 
@@ -140,7 +140,7 @@ def test_what_resembles_known_foreign_cells_scores_higher() -> None:
     others, plain = foreign(), fit_decision(known, validation, 5)
     caught = (fitted.ood_scores(others) > 1.0).mean()
     assert caught > 2 * (plain.ood_scores(others) > 1.0).mean()
-    assert (fitted.ood_scores(validation["pooled"]) > 1.0).mean() == pytest.approx(0.01, abs=0.002)
+    assert (fitted.ood_scores(validation["pooled"]) > 1.0).mean() == pytest.approx(0.02, abs=0.002)
     # What is like nothing known stays foreign by its distance, whichever way it lies.
     far = fitted.class_means[:1] - 30.0 * np.eye(8)[2:3]
     assert fitted.ood_scores(far)[0] > 1.0
