@@ -83,7 +83,8 @@ def measure_card(
         files = read_others(data / FOREIGN_SET)
         if fitted_on_half:
             files = halves(files)[1]
-        sets[FOREIGN_SET] = evaluator.classify(files, progress(FOREIGN_SET, len(files)))
+        if files:
+            sets[FOREIGN_SET] = evaluator.classify(files, progress(FOREIGN_SET, len(files)))
     sets[DRAWN_SET] = _drawn(evaluator)
     training_sets = recorded.get("sets", list(TRAINING_SETS))
     figures = {

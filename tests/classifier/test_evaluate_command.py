@@ -209,7 +209,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "data"
     draw_set(folder / "pbc" / "val", dict.fromkeys(CELL_CLASSES, 1))
     draw_set(folder / "pbc" / "train", dict.fromkeys(CELL_CLASSES, 2), first_seed=50)
-    draw_set(folder / "pbc_other" / "val", {"Platelet": 1, "Erythroblast": 1}, first_seed=70)
+    draw_set(folder / "pbc_other" / "val", {"Platelet": 2, "Erythroblast": 2}, first_seed=70)
     return folder
 
 
@@ -230,6 +230,8 @@ def test_the_card_is_written_and_its_reference_used(
     assert figures["conditions"]["command"] == CARD_COMMAND
     assert str(tmp_path) not in json.dumps(figures)
     assert set(figures["sets"]) == {"pbc/val", "pbc_other/val", "no_cells"}
+    # The score was fitted on one half: the other is measured.
+    assert figures["sets"]["pbc_other/val"]["n"] == 2 and "these are the others" in card
     assert "no_cells: tissue" in card and "pbc_other/val: platelet" in card
     assert "## Seeds" not in card
     charts = {path.name for path in (tmp_path / "charts").iterdir()}
