@@ -91,6 +91,15 @@ def test_it_waits_until_there_is_room(
     assert not DicomImport.objects.filter(outcome="refused").exists()
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a suite that a shell runs in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupted_it_says_how_to_go_on(
     laboratory: Cast, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
