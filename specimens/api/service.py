@@ -82,7 +82,7 @@ def _model_body(version: ModelVersion) -> dict[str, Any]:
         "classes": metadata.get("classes", []),
         "input": metadata.get("input", {}),
         "preprocessing_version": metadata.get("preprocessing_version"),
-        "parameters": metadata.get("parameters"),
+        "parameters": metadata.get("network", {}).get("parameters"),
         "thresholds": {
             "temperature": metadata.get("temperature"),
             "confidence": metadata.get("abstain", {}).get("confidence_threshold"),

@@ -164,6 +164,7 @@ class TestModelInfo:
             "confidence": artifact.confidence_threshold,
             "ood_score": artifact.ood_threshold,
         }
+        assert body["parameters"] == artifact.metadata["network"]["parameters"] > 1_000_000
         assert body["input"]["height"] == body["input"]["width"] == 128
         assert body["accepted"]["images_per_call"] == {"predict": 1, "predict_batch": 10}
         assert body["intended_use"]
