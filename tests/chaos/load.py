@@ -157,7 +157,9 @@ class CaseClient(Client):
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and not self.stopping.is_set():
             found = self.ask(http, "look", "GET", f"/api/v1/specimens/{specimen}").json()
-            if not found["images"]["waiting"]:
+            # The specimen moves on behind the last result; if the worker dies between them, a sweep
+            # later.
+            if not found["images"]["waiting"] and found["state"] != "imaged":
                 return
             time.sleep(0.3)
         raise Abandoned("waited for the model")
