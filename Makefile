@@ -5,6 +5,9 @@ SHELL := /bin/bash
 .ONESHELL:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
+# Some containers set it. A service or a test run is a dozen processes: without what Python keeps of
+# its compiling (in __pycache__, git-ignored) each of them compiles a thousand modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON := .venv/bin/python
 # Not test-results: the browser plug-in empties that folder whenever a run starts.

@@ -1,10 +1,8 @@
 """The DICOM network of the tests: our listener and web server, dcmtk's senders, raw sockets."""
 
 import io
-import os
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,8 +15,7 @@ from typing import Any
 
 import httpx
 import uvicorn
-from django.conf import settings as django_settings
-from django.db import connection, connections
+from django.db import connections
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
@@ -29,7 +26,8 @@ from specimens.dicom.listener import Listener, ListenerSettings
 from specimens.services.dicom_network import DatabaseIntake
 from tests.counterparts import require
 from tests.dicom.files import VL_PHOTOGRAPHIC, instance, plain_cell, saved
-from tests.processes import descendants, die_with_parent, free_port, kill_all, wait_until
+from tests.processes import free_port, wait_until
+from tests.roles import kill_role, roles, start_role
 
 OURS = "WBCLAB"
 SCANNER = "SCANNER"
@@ -116,17 +114,12 @@ class Process:
     """A listener in a process of its own, on a port it keeps when it is started again."""
 
     def __init__(self, folder: Path, log: Path, environment: dict[str, str]) -> None:
-        database = connection.settings_dict
-        address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
         self.port = free_port()
         self._log = log
-        self._environment = os.environ | {
-            "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
-            "WBCLAB_IMAGES_DIR": str(django_settings.MEDIA_ROOT),
+        self._environment = {
             "WBCLAB_INCOMING_DIR": str(folder),
             "WBCLAB_DICOM_PORT": str(self.port),
             "WBCLAB_DICOM_PEERS": f"{SCANNER}=main,ORTHANC=main",
-            "WBCLAB_PYTHON": sys.executable,
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -137,12 +130,7 @@ class Process:
         return self._process.pid
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["scripts/service.sh", "dicom-listener"],
-                cwd=django_settings.BASE_DIR, env=self._environment, stdout=log, stderr=log,
-                preexec_fn=die_with_parent(),
-            )  # fmt: skip
+        self._process = start_role("dicom-listener", self._log, **self._environment)
         wait_until(self._answers, 180, f"the listener answers: {self._log.read_text()[-2000:]}")
 
     def _answers(self) -> bool:
@@ -153,8 +141,7 @@ class Process:
     def kill(self) -> None:
         """kill -9."""
         if self._process is not None:
-            kill_all([self._process.pid, *descendants(self._process.pid)])
-            self._process.wait()
+            kill_role(self._process)
             self._process = None
 
 
@@ -260,29 +247,9 @@ def split(content: bytes) -> tuple[bytes, str]:
 
 
 @contextmanager
-def worker_process(log: Path) -> Iterator[None]:
+def worker_process(folder: Path) -> Iterator[None]:
     """A worker and a sweeper as production starts them, over the database of the test."""
-    database = connection.settings_dict
-    address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
-    environment = os.environ | {
-        "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
-        "WBCLAB_IMAGES_DIR": str(django_settings.MEDIA_ROOT),
-        "WBCLAB_SWEEP_SECONDS": "0.5",
-        "WBCLAB_ENGINE_THREADS": "2",
-        "WBCLAB_PYTHON": sys.executable,
-    }
-    processes = []
-    for role in ("worker", "sweeper"):
-        with log.open("ab") as out:
-            process = subprocess.Popen(
-                ["scripts/service.sh", role],
-                cwd=django_settings.BASE_DIR, env=environment, stdout=out, stderr=out,
-                preexec_fn=die_with_parent(),
-            )  # fmt: skip
-        processes.append(process)
-    try:
+    with roles(folder, WBCLAB_SWEEP_SECONDS="0.5", WBCLAB_ENGINE_THREADS="2") as start:
+        for role in ("worker", "sweeper"):
+            start(role)
         yield
-    finally:
-        for process in processes:
-            kill_all([process.pid, *descendants(process.pid)])
-            process.wait()

@@ -92,7 +92,7 @@ def test_all_are_stored_once_and_classified_once_and_again_changes_nothing(
     sys.stdout.write(f"{INSTANCES} instances over {SENDERS} associations: {rate:.1f} a second\n")
     each_is_here_once()
 
-    with worker_process(tmp_path / "worker.log"):
+    with worker_process(tmp_path):
         wait_until(lambda: not Job.objects.exclude(state="done").exists(), 400, "all classified")
         before = sorted(CellImage.objects.values_list("pk", "file", "sha256"))
         at_once(lambda share: stored("storescu", listener.port, share, seconds=600), shares)

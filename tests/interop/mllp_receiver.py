@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from tests.interop.receivers import held_by
+
 VERSIONS = {"P": 0, "F": 1, "C": 2}
 EVENTS = {"P": "report.preliminary", "F": "report.final", "C": "report.corrected"}
 
@@ -25,7 +27,14 @@ class Receiver(socketserver.ThreadingTCPServer):
     def __init__(self, port: int, log: Path, seconds: float) -> None:
         self.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.seconds = seconds
+        self.held = held_by(log)
         super().__init__(("127.0.0.1", port), _Connection)
+
+    def wait(self) -> None:
+        """Between writing a message down and acknowledging it."""
+        time.sleep(self.seconds)
+        while self.held.exists():
+            time.sleep(0.005)
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -49,7 +58,7 @@ class _Connection(socketserver.StreamRequestHandler):
             "version": VERSIONS[request[25]],
         }
         os.write(self.server.log, json.dumps(line).encode() + b"\n")
-        time.sleep(self.server.seconds)
+        self.server.wait()
         now = time.strftime("%Y%m%d%H%M%S")
         answer = f"MSH|^~\\&|LIS||WBCLAB||{now}||ACK^R01^ACK|A{header[9]}|P|2.5.1\r"
         answer += f"MSA|AA|{header[9]}\r"

@@ -1,7 +1,5 @@
 """What the tests of the outbox share: signed cases and destinations."""
 
-import os
-import sys
 from typing import Any
 
 from django.contrib.auth.hashers import make_password
@@ -16,6 +14,15 @@ from tests.interop.receivers import SECRET, SECRET_ENV
 from tests.portal.conftest import METADATA, Cells
 
 PASSWORD = "correct horse"
+# What a deliverer of the tests runs with: short pauses, and loopback allowed.
+SETTINGS = {
+    SECRET_ENV: SECRET,
+    "WBCLAB_DELIVERY_ALLOWED_HOSTS": "127.0.0.1",
+    "WBCLAB_DELIVERY_BACKOFF_SECONDS": "0.1",
+    "WBCLAB_DELIVERY_BACKOFF_CAP_SECONDS": "0.5",
+    "WBCLAB_LEASE_SECONDS": "2",
+    "WBCLAB_SWEEP_SECONDS": "0.3",
+}
 
 
 def make_cells() -> Cells:
@@ -65,21 +72,4 @@ def cheap_passwords(cast: Cast) -> None:
 def mllp(site: Site, address: str) -> Destination:
     return Destination.objects.create(
         site=site, kind="hl7", address=address, settings={"timeout_seconds": 10}, name="HIS"
-    )
-
-
-def environment(**values: str) -> dict[str, str]:
-    """What a deliverer of the tests runs with: short pauses, and loopback allowed."""
-    return (
-        os.environ
-        | {
-            SECRET_ENV: SECRET,
-            "WBCLAB_DELIVERY_ALLOWED_HOSTS": "127.0.0.1",
-            "WBCLAB_DELIVERY_BACKOFF_SECONDS": "0.1",
-            "WBCLAB_DELIVERY_BACKOFF_CAP_SECONDS": "0.5",
-            "WBCLAB_LEASE_SECONDS": "2",
-            "WBCLAB_SWEEP_SECONDS": "0.3",
-            "WBCLAB_PYTHON": sys.executable,
-        }
-        | values
     )

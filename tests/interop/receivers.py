@@ -23,6 +23,7 @@ class ReceiverProcess:
         self.kind = kind
         self.port = free_port()
         self.log = folder / f"received-{self.port}.jsonl"
+        self._held = held_by(self.log)
         self.seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -57,6 +58,13 @@ class ReceiverProcess:
             self._process.wait()
             self._process = None
 
+    def hold(self) -> None:
+        """From now on write down what comes, and answer nobody before `let_go`."""
+        self._held.touch()
+
+    def let_go(self) -> None:
+        self._held.unlink(missing_ok=True)
+
     def received(self) -> list[dict[str, Any]]:
         """Every request in the order it came, repeats included; a torn last line is left out."""
         lines = []
@@ -65,6 +73,11 @@ class ReceiverProcess:
                 with suppress(json.JSONDecodeError):
                     lines.append(json.loads(line))
         return lines
+
+
+def held_by(log: Path) -> Path:
+    """The file that, while it is there, holds the answers of the receiver with this log back."""
+    return log.with_suffix(".held")
 
 
 def first_of_each(received: list[dict[str, Any]]) -> list[dict[str, Any]]:

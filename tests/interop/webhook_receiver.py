@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.interop.receivers import held_by
+
 
 class Receiver(ThreadingHTTPServer):
     daemon_threads = True
@@ -24,7 +26,14 @@ class Receiver(ThreadingHTTPServer):
     def __init__(self, port: int, log: Path, seconds: float) -> None:
         self.log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self.seconds = seconds
+        self.held = held_by(log)
         super().__init__(("127.0.0.1", port), _Request)
+
+    def wait(self) -> None:
+        """Between writing a request down and answering it."""
+        time.sleep(self.seconds)
+        while self.held.exists():
+            time.sleep(0.005)
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -41,7 +50,7 @@ class _Request(BaseHTTPRequestHandler):
             "version": message["data"].get("version"),
         }
         os.write(self.server.log, json.dumps(line).encode() + b"\n")
-        time.sleep(self.server.seconds)
+        self.server.wait()
         self.send_response(204)
         self.end_headers()
 

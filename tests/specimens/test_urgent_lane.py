@@ -1,25 +1,23 @@
 """A bulk import of 10,000 images and a real worker: urgent work waits for what is in hand only."""
 
-import os
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
-from django.db import connection, transaction
+from django.db import transaction
 
 from specimens.models import CellImage, Job, Order, Site, Specimen
 from specimens.services.queue_entry import enqueue
 from tests.factories import make_cast, picture
-from tests.processes import descendants, die_with_parent, kill_all, wait_until
+from tests.processes import wait_until
+from tests.roles import require_servers, roles
 
 pytestmark = [
     pytest.mark.postgres,
+    pytest.mark.redis,
     pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.django_db(transaction=True),
@@ -42,47 +40,27 @@ def _queue(site: Site, specimen: Specimen | None, count: int) -> None:
         enqueue(images=CellImage.objects.bulk_create(images), specimen=specimen)
 
 
-@pytest.fixture
-def worker(settings: Any, tmp_path: Path) -> Iterator[None]:
-    """A worker process on the database and the images of this test, until it is killed."""
-    database = connection.settings_dict
-    address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
-    environment = os.environ | {
-        "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
-        "WBCLAB_REDIS_URL": "",
-        "WBCLAB_HOME": str(tmp_path),
-        "WBCLAB_IMAGES_DIR": str(settings.MEDIA_ROOT),
-    }
-    process = subprocess.Popen(
-        [sys.executable, "manage.py", "classification_worker"],
-        cwd=settings.BASE_DIR,
-        env=environment,
-        preexec_fn=die_with_parent(),
-    )
-    yield
-    kill_all([process.pid, *descendants(process.pid)])
-    process.wait()
-
-
 def test_urgent_work_waits_for_what_is_in_hand_and_another_site_for_a_few_batches(
-    settings: Any, request: pytest.FixtureRequest
+    settings: Any, tmp_path: Path
 ) -> None:
+    require_servers()
     cast = make_cast()
     stat = cast.specimen()
     Order.objects.filter(pk=stat.order_id).update(priority="stat")
     stat = Specimen.objects.select_related("order").get(pk=stat.pk)
     other = cast.specimen(site=cast.other_site)
     _queue(cast.site, cast.specimen(), BULK)
-    request.getfixturevalue("worker")
-    wait_until(lambda: _ended().count() >= 2 * settings.BATCH_SIZE, 120, "the import is under way")
-
-    _queue(cast.site, stat, 1)
-    _queue(cast.site, None, 1)
-    _queue(cast.other_site, other, 20)
     urgent = Job.objects.filter(priority__lt=Job.Urgency.ROUTINE)
     small = Job.objects.filter(site=cast.other_site)
+    with roles(tmp_path) as start:
+        start("worker")
+        under_way = 2 * settings.BATCH_SIZE
+        wait_until(lambda: _ended().count() >= under_way, 120, "the import is under way")
+        _queue(cast.site, stat, 1)
+        _queue(cast.site, None, 1)
+        _queue(cast.other_site, other, 20)
+        wait_until(lambda: not (urgent | small).exclude(state="done").exists(), 150, "all are done")
     arrived = urgent.earliest("created_at").created_at
-    wait_until(lambda: not (urgent | small).exclude(state="done").exists(), 150, "all are done")
 
     def bulk_before(jobs: Any) -> int:
         """Images of the import that ended between the arrival of these jobs and their own end."""

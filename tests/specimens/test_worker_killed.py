@@ -7,21 +7,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 from django.conf import settings as django_settings
-from django.db import connection
 from django.db.models import Count, Sum
 
 from specimens.models import CellImage, Job, Prediction, Specimen, WorkerHeartbeat
 from specimens.services.imaging import add_cell_images
-from tests.counterparts import skip_unless_ci
 from tests.factories import Cast, make_cast, upload
-from tests.processes import descendants, die_with_parent, free_port, kill_all, wait_until
+from tests.processes import free_port, wait_until
+from tests.roles import StartRole, kill_role, require_servers, roles
 
 pytestmark = [
     pytest.mark.postgres,
@@ -32,55 +31,26 @@ pytestmark = [
 ]
 
 IMAGES = 1000
-Start = Callable[[str], "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def broker() -> Iterator["redis.Redis"]:
-    if connection.vendor != "postgresql" or not django_settings.REDIS_URL:
-        skip_unless_ci("PostgreSQL and Redis do not run (make test starts them)")
+    require_servers()
     with redis.Redis.from_url(django_settings.REDIS_URL) as client:
         client.flushall()
         yield client
 
 
 @pytest.fixture
-def start(settings: Any, tmp_path: Path) -> Iterator[Start]:
-    """Start services of production against the database and the images of this test."""
-    database = connection.settings_dict
-    address = f"postgresql://{database['USER']}@{database['HOST']}:{database['PORT']}"
-    environment = os.environ | {
-        "WBCLAB_DATABASE_URL": f"{address}/{database['NAME']}",
-        "WBCLAB_IMAGES_DIR": str(settings.MEDIA_ROOT),
+def start(tmp_path: Path) -> Iterator[StartRole]:
+    environment = {
         "WBCLAB_LEASE_SECONDS": "2",
         "WBCLAB_SWEEP_SECONDS": "0.5",
         "WBCLAB_MAX_ATTEMPTS": "10",
         "WBCLAB_ENGINE_THREADS": "2",
-        "WBCLAB_PYTHON": sys.executable,
     }
-    running: list[subprocess.Popen[bytes]] = []
-
-    def run(role: str) -> "subprocess.Popen[bytes]":
-        with (tmp_path / f"{role}.log").open("ab") as log:
-            process = subprocess.Popen(
-                ["scripts/service.sh", role],
-                cwd=django_settings.BASE_DIR,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent(),
-            )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        _kill(process)
-
-
-def _kill(process: "subprocess.Popen[bytes]") -> None:
-    kill_all([process.pid, *descendants(process.pid)])
-    process.wait()
+    with roles(tmp_path, **environment) as start:
+        yield start
 
 
 def _queue_images(cast: Cast, specimens: int = 10) -> None:
@@ -96,7 +66,7 @@ def _queue_images(cast: Cast, specimens: int = 10) -> None:
 
 
 def test_three_kills_and_a_flush_lose_nothing_and_repeat_nothing(
-    broker: "redis.Redis", start: Start
+    broker: "redis.Redis", start: StartRole
 ) -> None:
     _queue_images(make_cast())
     assert Job.objects.filter(state="queued").count() == IMAGES
@@ -134,12 +104,12 @@ def _kill_in_mid_batch(worker: "subprocess.Popen[bytes]") -> int:
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline and not held.exists():
         pass
-    _kill(worker)
+    kill_role(worker)
     return held.count()
 
 
 def test_a_lost_ring_costs_only_the_sweep_interval(
-    broker: "redis.Redis", start: Start, settings: Any
+    broker: "redis.Redis", start: StartRole, settings: Any
 ) -> None:
     start("worker")
     wait_until(WorkerHeartbeat.objects.exists, 60, "the worker is ready")
