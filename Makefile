@@ -15,7 +15,7 @@ RESULTS := build/tests
 # Extra arguments for pytest: make test PYTEST_ARGS="-k queue"
 PYTEST_ARGS ?=
 
-.PHONY: help run test test-postgres test-laboratory test-exchange test-sqlite bench bench-large bench-claims bench-dicom api-fuzz fuzz chaos lint format lock licences clean
+.PHONY: help run test test-postgres test-laboratory test-exchange test-apart test-sqlite bench bench-large bench-claims bench-dicom api-fuzz fuzz chaos lint format lock licences clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' \
@@ -32,32 +32,33 @@ test: ## Lint, the whole suite on PostgreSQL and Redis, and its core on SQLite, 
 	rm -rf $(RESULTS)
 	mkdir -p $(RESULTS)
 	status=0
-	# Beside each other: none of them keeps much more than one core busy.
-	$(MAKE) lint >$(RESULTS)/lint.log 2>&1 & lint=$$!
-	$(MAKE) test-sqlite >$(RESULTS)/sqlite.log 2>&1 & sqlite=$$!
-	$(MAKE) test-exchange >$(RESULTS)/exchange.log 2>&1 & exchange=$$!
+	# Three rows of about the same length, which keep two cores busy: each waits a good deal.
+	$(MAKE) -k lint test-apart >$(RESULTS)/apart.log 2>&1 & apart=$$!
+	$(MAKE) -k test-exchange test-sqlite >$(RESULTS)/exchange.log 2>&1 & exchange=$$!
 	$(MAKE) test-laboratory || status=$$?
-	wait $$lint || status=$$?
-	cat $(RESULTS)/lint.log
+	wait $$apart || status=$$?
+	cat $(RESULTS)/apart.log
 	wait $$exchange || status=$$?
 	cat $(RESULTS)/exchange.log
-	wait $$sqlite || status=$$?
-	cat $(RESULTS)/sqlite.log
 	$(PYTHON) -m tests.summary $(RESULTS) || status=$$?
 	exit $$status
 
-# The suite on PostgreSQL and Redis in two parts, each against servers of its own.
+# The suite on PostgreSQL and Redis in three parts, each against servers of its own.
 EXCHANGE := tests/dicom tests/interop
+APART := tests/browser tests/chaos tests/classifier
 ON_POSTGRES = $(PYTHON) -m tests.counterparts -- $(COVERAGE) -m pytest -m "not embedded"
 COVERAGE = $(PYTHON)
 
-test-postgres: test-laboratory test-exchange ## The whole suite, against throw-away PostgreSQL and Redis servers
+test-postgres: test-laboratory test-exchange test-apart ## The whole suite, against throw-away PostgreSQL and Redis servers
 
 test-laboratory:
-	@$(ON_POSTGRES) $(EXCHANGE:%=--ignore=%) --junit-xml=$(RESULTS)/laboratory.xml $(PYTEST_ARGS)
+	@$(ON_POSTGRES) $(patsubst %,--ignore=%,$(EXCHANGE) $(APART)) --junit-xml=$(RESULTS)/laboratory.xml $(PYTEST_ARGS)
 
 test-exchange:
 	@$(ON_POSTGRES) $(EXCHANGE) --junit-xml=$(RESULTS)/exchange.xml $(PYTEST_ARGS)
+
+test-apart:
+	@$(ON_POSTGRES) $(APART) --junit-xml=$(RESULTS)/apart.xml $(PYTEST_ARGS)
 
 # No other folder holds such tests; importing the model's or the browser's takes a while.
 ON_SQLITE := $(addprefix tests/,api dicom interop operations portal specimens)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.homes import migrated_home
 from tests.processes import (
     descendants,
     die_with_parent,
@@ -92,9 +93,10 @@ def health(url: str) -> dict[str, Any] | None:
 def running_service(home: Path, **environment: str) -> Iterator[Service]:
     """Start the service over `home` in demo mode; healthy when handed out, ended behind.
 
+    Its tables are laid out before: that `serve` does so in an empty folder is seen in the browser.
     `environment` is added to the settings: WBCLAB_PREDICT_WAIT_SECONDS="30", for example.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    migrated_home(home)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     own = {"WBCLAB_HOME": str(home), "WBCLAB_PORT": str(port), "WBCLAB_DEMO": "1"}

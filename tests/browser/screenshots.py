@@ -18,6 +18,7 @@ def shoot(page: Page, name: str) -> None:
     """Write docs/screenshots/NAME-light.png and NAME-dark.png of what the page shows now."""
     if not WANTED:
         return
+    page.wait_for_load_state("networkidle")  # every picture has come
     FOLDER.mkdir(parents=True, exist_ok=True)
     for theme in ("light", "dark"):
         page.evaluate("theme => { document.documentElement.dataset.theme = theme; }", theme)

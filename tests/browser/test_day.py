@@ -100,7 +100,6 @@ def _look_at_the_gallery(page: Page) -> None:
     assert not page.locator('[hx-trigger="every 800ms"]').count()
     page.reload()
     expect(page.locator("#cells .tile")).to_have_count(50)
-    page.wait_for_load_state("networkidle")
     shoot(page, "specimen")
 
 
@@ -117,7 +116,6 @@ def _look_at_a_cell(page: Page) -> None:
     expect(overlay).to_have_attribute("visibility", "hidden")
     page.keyboard.press("m")
     expect(overlay).to_have_attribute("visibility", "visible")
-    page.wait_for_load_state("networkidle")
     shoot(page, "cell")
     expect(view.locator(".probabilities tr")).to_have_count(5)
     page.keyboard.press("z")

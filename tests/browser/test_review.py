@@ -102,7 +102,6 @@ def test_two_hundred_cells_by_keyboard_alone(open_case: Opens) -> None:
           }
         }"""  # noqa: E501
     )
-    page.wait_for_load_state("networkidle")
     press = page.keyboard.press
     press("ArrowDown")
     for key in CORRECTIONS:
@@ -228,7 +227,6 @@ def test_compare_zoom_and_map(open_case: Opens) -> None:
     expect(overlays.first).to_have_attribute("visibility", "hidden")
     press("Shift+M")
     expect(overlays.nth(1)).to_have_attribute("visibility", "visible")
-    page.wait_for_load_state("networkidle")
     shoot(page, "compare")
     axe(page)
     press("+")
