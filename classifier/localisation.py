@@ -123,9 +123,23 @@ def otsu_threshold(values: Floats, weights: Floats) -> float:
     low, high = float(values.min()), float(values.max())
     if high - low < 1e-6:
         return low
-    histogram, edges = np.histogram(values, _BINS, (low, high), weights=weights)
+    histogram, edges = weighted_histogram(values, weights, low, high)
     centres = (edges[:-1] + edges[1:]) / 2
     below, moment = np.cumsum(histogram), np.cumsum(histogram * centres)
     with np.errstate(divide="ignore", invalid="ignore"):
         between = (moment[-1] * below / below[-1] - moment) ** 2 / (below * (below[-1] - below))
-    return float(centres[int(np.nanargmax(between[:-1]))])
+    return float(centres[np.where(np.isnan(between), -1.0, between)[:-1].argmax()])
+
+
+def weighted_histogram(
+    values: Floats, weights: Floats, low: float, high: float
+) -> tuple[Floats, Floats]:
+    """Return what `numpy.histogram` does for values from low to high, in half the time."""
+    edges = (np.arange(_BINS + 1) * ((high - low) / _BINS) + low).astype(np.float32)
+    edges[-1] = high
+    bins = ((values - low) * (_BINS / (high - low))).astype(np.int32)
+    np.minimum(bins, _BINS - 1, out=bins)
+    # Rounding can put a value that lies near an edge beside its bin.
+    bins -= values < edges.take(bins)
+    bins += (values >= edges.take(bins + 1)) & (bins < _BINS - 1)
+    return np.bincount(bins, weights, _BINS).astype(np.float32), edges

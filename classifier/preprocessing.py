@@ -122,7 +122,7 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     pixels = frame.reshape(-1, 3)
     green = pixels[:, 1]
     rank = int(BACKGROUND_PERCENTILE / 100.0 * (green.size - 1))
-    limit = np.partition(green, rank)[rank]
+    limit = np.searchsorted(np.bincount(green, minlength=256).cumsum(), rank, side="right")
     return np.asarray(np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0))
 
 

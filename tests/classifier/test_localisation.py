@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from classifier.localisation import SEARCH_SIZE, SMALLEST_SIDE, locate_cell, otsu_threshold
+from classifier.localisation import (
+    SEARCH_SIZE,
+    SMALLEST_SIDE,
+    locate_cell,
+    otsu_threshold,
+    weighted_histogram,
+)
 from classifier.preprocessing import background_colour, prepare, prepare_at
 from classifier.synthetic import draw_cell
 
@@ -90,3 +97,19 @@ def test_otsu_splits_two_groups() -> None:
     assert 1.0 < otsu_threshold(values, np.ones_like(values)) < 5.0
     flat = np.ones(9, np.float32)
     assert otsu_threshold(flat, flat) == 1.0
+
+
+@given(
+    arrays(np.float32, st.integers(2, 300), elements=st.floats(0.0, 4.0, width=32)),
+    st.sampled_from([0.0, 0.1, 1.0]),
+)
+def test_the_histogram_is_that_of_numpy(values: np.ndarray, low: float) -> None:
+    values = np.concatenate([values + low, [low, low + 3.7]]).astype(np.float32)
+    # Also what lies on an edge, where rounding decides.
+    values = np.concatenate([values, np.histogram_bin_edges(values, 64)])
+    weights = np.linspace(0.1, 1.0, values.size, dtype=np.float32)
+    bounds = float(values.min()), float(values.max())
+    expected, edges = np.histogram(values, 64, bounds, weights=weights)
+    histogram, ours = weighted_histogram(values, weights, *bounds)
+    np.testing.assert_array_equal(ours, edges)
+    np.testing.assert_array_equal(histogram, expected)
