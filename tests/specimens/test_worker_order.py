@@ -40,10 +40,12 @@ class Watched:
     def name(self) -> str:
         return self.engine.name
 
-    def classify(self, images: ImageArray) -> list[CellPrediction]:
+    def classify(
+        self, images: ImageArray, begun: Callable[[], object] | None = None
+    ) -> list[CellPrediction]:
         self.sizes.append(len(images))
         self.before(len(self.sizes))
-        return self.engine.classify(images)
+        return self.engine.classify(images, begun)
 
 
 @pytest.fixture
