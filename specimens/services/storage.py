@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 from django.conf import settings
 from django.core.files.base import File
@@ -42,25 +42,43 @@ class _Batch:
     """Files under temporary names, still open."""
 
     def __init__(self) -> None:
-        self._files: list[tuple[IO[bytes], Path]] = []
+        self._files: list[tuple[BinaryIO, Path, Path]] = []
 
-    def add(self, file: IO[bytes], target: Path) -> None:
-        self._files.append((file, target))
+    def write(self, content: "File[bytes]", target: Path) -> None:
+        descriptor, temporary = tempfile.mkstemp(prefix=".incoming-", dir=target.parent)
+        out = os.fdopen(descriptor, "wb")
+        self._files.append((out, Path(temporary), target))
+        for chunk in content.chunks():
+            out.write(chunk)
+        out.flush()
 
     def commit(self) -> None:
+        for file, _, _ in self._files:
+            _begin_to_write(file.fileno())
         # The first takes the others' names and sizes with it into the journal of the file system.
-        for file, _ in self._files:
+        for file, _, _ in self._files:
             os.fsync(file.fileno())
-        for file, target in self._files:
-            Path(file.name).replace(target)
-        for folder in {target.parent for _, target in self._files}:
+        for file, temporary, target in self._files:
+            file.close()
+            temporary.replace(target)
+        for folder in {target.parent for _, _, target in self._files}:
             _fsync_folder(folder)
+        self._files.clear()
 
     def discard(self) -> None:
-        """Close the files; what has not got its name is removed."""
-        for file, _ in self._files:
+        """Close and remove what has not got its name."""
+        for file, temporary, _ in self._files:
             file.close()
-            Path(file.name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def _begin_to_write(descriptor: int) -> None:
+    """Let a file be on its way to the disk while others are: they are waited for one by one.
+
+    Linux begins to write what it is told to forget, and forgets nothing that is not written yet.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 _batch: ContextVar[_Batch | None] = ContextVar("batch", default=None)
@@ -87,22 +105,13 @@ class DurableStorage(FileSystemStorage):
         together = _batch.get()
         batch = together or _Batch()
         try:
-            self._write(content, target, batch)
+            batch.write(content, target)
             if together is None:
                 batch.commit()
         finally:
             if together is None:
                 batch.discard()
         return name
-
-    def _write(self, content: "File[bytes]", target: Path, batch: _Batch) -> None:
-        out = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the batch closes it
-            prefix=".incoming-", dir=target.parent, delete=False
-        )
-        batch.add(out, target)
-        for chunk in content.chunks():
-            out.write(chunk)
-        out.flush()
 
     def _make_folder(self, folder: Path) -> None:
         """Create `folder`; each new name is fsynced in the folder above it."""
