@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,11 @@ class Composition:
         logged = [line for line in lines if line and not line.startswith("worker: Warm shutdown")]
         return [str(json.loads(line)["event"]) for line in logged]
 
+    def is_well(self) -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            return self.get_health()[0] == 200
+        return False
+
     def get_health(self) -> tuple[int, str]:
         headers = {"Host": SITE["WBCLAB_ALLOWED_HOSTS"], "X-Forwarded-Proto": "https"}
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
@@ -215,6 +220,9 @@ def test_the_services_start_as_written_become_healthy_and_stop(composition: Comp
     lasting = sorted(OWN - {"migrate"})
     with ExitStack() as stack:
         processes = {name: stack.enter_context(composition.running(name)) for name in lasting}
+        # Asked over HTTP first: each health check is a process of its own.
+        with suppress(TimeoutError):
+            wait_until(composition.is_well, 90, "the web server says that all is well")
         for name in lasting:
             try:
                 wait_until(partial(composition.is_healthy, name), 90, name)
