@@ -1,11 +1,8 @@
 """Taking the cells of a specimen away as DICOM: identified, or de-identified."""
 
-from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
 from django.core.exceptions import ValidationError
-from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils.http import content_disposition_header
@@ -60,17 +57,8 @@ def _archive(request: HttpRequest, plan: "ExportPlan") -> StreamingHttpResponse:
     number = plan.content["specimen"]["accession_number"].replace("/", "-")
     # The file's name must not say what was taken out of the files.
     name = "wbclab-deidentified" if plan.pseudonyms else f"{number}-dicom"
-    blocks: Any = zip_blocks(exported_files(plan, ExportResult()), name)
-    if isinstance(request, ASGIRequest):
-        # Django would gather a plain iterator into a list.
-        blocks = _one_by_one(blocks)
+    blocks = zip_blocks(exported_files(plan, ExportResult()), name)
     answer = StreamingHttpResponse(blocks, content_type="application/zip")
     answer["Content-Disposition"] = content_disposition_header(True, f"{name}.zip") or ""
     answer["Cache-Control"] = "private, no-store"
     return answer
-
-
-async def _one_by_one(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    following = sync_to_async(lambda: next(blocks, None))
-    while (block := await following()) is not None:
-        yield block

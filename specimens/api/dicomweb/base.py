@@ -1,12 +1,8 @@
 """What the DICOMweb views have in common."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, Final
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
-from django.http.response import HttpResponseBase
+from django.http import HttpResponse, JsonResponse
 from rest_framework import status
 from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
@@ -63,21 +59,6 @@ def wado_root(request: Request) -> str:
 def json_answer(body: Any, status_code: int = status.HTTP_200_OK) -> HttpResponse:
     """Return DICOM JSON."""
     return JsonResponse(body, safe=False, status=status_code, content_type=DICOM_JSON)
-
-
-def streamed(request: Request, blocks: Iterable[bytes], content_type: str) -> HttpResponseBase:
-    """Return an answer that is never whole in memory."""
-    content: Any = iter(blocks)
-    if isinstance(request._request, ASGIRequest):
-        # Django would gather a plain iterator into a list.
-        content = _one_by_one(iter(blocks))
-    return StreamingHttpResponse(content, content_type=content_type)
-
-
-async def _one_by_one(blocks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    following = sync_to_async(lambda: next(blocks, None))
-    while (block := await following()) is not None:
-        yield block
 
 
 def not_acceptable(text: str) -> ApiError:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from django.core.files.storage import default_storage
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
@@ -14,7 +14,6 @@ from specimens.api.dicomweb.base import (
     json_answer,
     not_acceptable,
     require_json,
-    streamed,
 )
 from specimens.dicom.multipart import MediaType, new_boundary, written
 from specimens.models import DicomInstance
@@ -35,13 +34,13 @@ def retrieve_answer(
     single = _form(request, rows, is_one=bool(instance))
     record_retrieval(actor=account(request), rows=rows, form="dicom")
     if single:
-        response = streamed(request, _blocks(rows[0]), DICOM)
+        response = StreamingHttpResponse(_blocks(rows[0]), content_type=DICOM)
         response.headers["Content-Length"] = str(rows[0].size)
         return response
     boundary = new_boundary()
     parts = ((f"{DICOM};transfer-syntax={row.transfer_syntax_uid}", _blocks(row)) for row in rows)
     content_type = f'multipart/related; type="{DICOM}"; boundary={boundary}'
-    return streamed(request, written(parts, boundary), content_type)
+    return StreamingHttpResponse(written(parts, boundary), content_type=content_type)
 
 
 def metadata_answer(
