@@ -4,15 +4,16 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, Field, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, QuerySet
 
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen
 from specimens.selectors import clock
+from specimens.selectors.written_out import Columns, rows, stored
 from specimens.services import audit, doorbell
 from specimens.services.deliveries import enqueue_preliminary
 from specimens.services.review_queue import refresh_flags
@@ -28,8 +29,13 @@ class Claim:
     jobs: list[Job] = field(default_factory=list)
 
 
+_JOB: Final = Columns(
+    Job,
+    "specimens_job",
+    ["id", "cell_image_id", "site_id", "specimen_id", "priority", "turn", "attempts", "created_at"],
+)
 # What a worker needs of an image, so that a claim is one round trip.
-_IMAGE_FIELDS: Final = ("id", "file", "frame", "width", "height")
+_IMAGE: Final = Columns(CellImage, "image", ["id", "file", "frame", "width", "height"])
 # The locking parts are CTEs: PostgreSQL may run a locking subquery of an UPDATE once for each row,
 # and then takes more than the limit.
 _CLAIM: Final = """
@@ -37,12 +43,17 @@ WITH {parts}
 UPDATE specimens_job SET state = 'running', lease_token = %s, lease_until = %s, worker = %s,
     attempts = attempts + 1
 WHERE id IN (SELECT id FROM taken)
-RETURNING id, cell_image_id, site_id, specimen_id, priority, turn, attempts, created_at,
-    (SELECT file FROM specimens_cellimage WHERE id = cell_image_id) AS image_file,
-    (SELECT frame FROM specimens_cellimage WHERE id = cell_image_id) AS image_frame,
-    (SELECT width FROM specimens_cellimage WHERE id = cell_image_id) AS image_width,
-    (SELECT height FROM specimens_cellimage WHERE id = cell_image_id) AS image_height
+RETURNING {returned}
 """
+_RETURNED: Final = ", ".join(
+    [
+        _JOB.sql,
+        *(
+            f"(SELECT {column} FROM specimens_cellimage image WHERE image.id = cell_image_id)"
+            for column in _IMAGE.each[1:]
+        ),
+    ]
+)
 _DUE: Final = """{name} AS MATERIALIZED (
     SELECT id, priority, turn FROM specimens_job WHERE state = 'queued' AND {which}
     ORDER BY priority, {order} LIMIT %s {lock}
@@ -85,21 +96,16 @@ def claim_jobs(
     now, token = clock.now(), uuid.uuid4()
     lease_until = now + timedelta(seconds=settings.LEASE_SECONDS)
     parts, values = _retried(now, limit) if retries else _fresh(limit, more_urgent_than)
-    values += [_stored("lease_token", token), _stored("lease_until", lease_until), worker]
-    jobs = list(Job.objects.raw(_CLAIM.format(parts=parts), values))
-    for job in jobs:
-        image = (job.cell_image_id, *(getattr(job, f"image_{name}") for name in _IMAGE_FIELDS[1:]))
-        job.cell_image = CellImage.from_db(connection.alias, _IMAGE_FIELDS, image)
+    values += [stored(Job, "lease_token", token), stored(Job, "lease_until", lease_until), worker]
+    jobs = []
+    for row in rows(_CLAIM.format(parts=parts, returned=_RETURNED), values):
+        job = _JOB.instance(row[: len(_JOB.each)])
+        job.cell_image = _IMAGE.instance([job.cell_image_id, *row[len(_JOB.each) :]])
         job.state, job.worker = State.RUNNING, worker
         job.lease_token, job.lease_until = token, lease_until
+        jobs.append(job)
     jobs.sort(key=lambda job: (job.priority, job.turn, job.pk))
     return Claim(token, jobs)
-
-
-def _stored(name: str, value: object) -> Any:
-    """Return a value of a column of Job as the database at hand takes it."""
-    field = cast("Field[Any, Any]", Job._meta.get_field(name))
-    return field.get_db_prep_value(value, connection)
 
 
 def most_urgent_waiting() -> tuple[int, int]:
@@ -107,9 +113,8 @@ def most_urgent_waiting() -> tuple[int, int]:
 
     NOTHING_WAITS where there is none. A look at two short indexes, for a claim takes longer.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_MOST_URGENT, [NOTHING_WAITS, _stored("due_at", clock.now()), NOTHING_WAITS])
-        fresh, retried = cursor.fetchone()
+    now = stored(Job, "due_at", clock.now())
+    [(fresh, retried)] = rows(_MOST_URGENT, [NOTHING_WAITS, now, NOTHING_WAITS])
     return fresh, retried
 
 
@@ -129,7 +134,7 @@ def _fresh(limit: int, more_urgent_than: int | None) -> tuple[str, list[Any]]:
 
 def _retried(now: datetime, limit: int) -> tuple[str, list[Any]]:
     due = _due("taken", "attempts > 0 AND due_at <= %s", order="id")
-    return due, [_stored("due_at", now), limit]
+    return due, [stored(Job, "due_at", now), limit]
 
 
 def _due(name: str, which: str, order: str = "turn, id") -> str:
@@ -173,11 +178,9 @@ def _end(
     if not image_ids:
         return {}
     places = ", ".join(["%s"] * len(image_ids))
-    now, lease = _stored("finished_at", clock.now()), _stored("lease_token", token)
+    now, lease = stored(Job, "finished_at", clock.now()), stored(Job, "lease_token", token)
     values = [state.value, now, code, text[:500], lease, *image_ids]
-    with connection.cursor() as cursor:
-        cursor.execute(_END.format(places=places), values)
-        return dict(cursor.fetchall())
+    return dict(rows(_END.format(places=places), values))
 
 
 def finish_specimens(*, specimen_ids: Iterable[int | None]) -> None:

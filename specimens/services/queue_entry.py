@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Min, QuerySet
 
 from specimens import workflow
@@ -20,6 +20,7 @@ from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.selectors import clock
+from specimens.selectors.written_out import rows
 from specimens.services import audit, doorbell
 from specimens.services.errors import QueueFull
 
@@ -140,7 +141,5 @@ def requeue_cell_images(
 
 def _next_turn(site_id: int, urgency: Job.Urgency) -> int:
     """Return the turn behind the site's last job, and not before the one that is served now."""
-    with connection.cursor() as cursor:
-        cursor.execute(_TURNS, [urgency.value, urgency.value, site_id])
-        served, last = cursor.fetchone()
+    [(served, last)] = rows(_TURNS, [urgency.value, urgency.value, site_id])
     return max(served or 0, -1 if last is None else last + 1, 0)

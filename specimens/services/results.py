@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import redis
 from django.conf import settings
-from django.db import connection
 
 from classifier.models import ModelVersion
 from specimens.models import CellImage, Job, Prediction
+from specimens.selectors.written_out import Columns, rows
 from specimens.services.broker import broker
 from specimens.services.doorbell import PipeListener
 
@@ -33,15 +33,31 @@ _REMEMBERED: Final = 10_000
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
-# What a waiting client is shown, which is less than half of the row. Written out: the ORM takes
-# longer to say this than the database to answer it.
-_PREDICTIONS: Final = """
-SELECT p.id, p.cell_image_id, p.model_version_id, p.predicted_class, p.decision, p.reasons,
-    p.confidence, p.probabilities, p.ood_score, p.engine, p.milliseconds, p.created_at,
-    v.name AS model_name, v.version AS model_number
+# What a waiting client is shown, which is less than half of the row.
+_PREDICTION: Final = Columns(
+    Prediction,
+    "p",
+    [
+        "id",
+        "cell_image_id",
+        "model_version_id",
+        "predicted_class",
+        "decision",
+        "reasons",
+        "confidence",
+        "probabilities",
+        "ood_score",
+        "engine",
+        "milliseconds",
+        "created_at",
+    ],
+)
+_MODEL: Final = Columns(ModelVersion, "v", ["id", "name", "version"])
+_PREDICTIONS: Final = f"""
+SELECT {_PREDICTION.sql}, {_MODEL.sql}
 FROM specimens_prediction p JOIN classifier_modelversion v ON v.id = p.model_version_id
-WHERE p.cell_image_id IN ({places}) ORDER BY p.id
-"""
+WHERE p.cell_image_id IN ({{places}}) ORDER BY p.id
+"""  # noqa: S608 - names of columns
 
 
 def announce(*, cell_image_ids: Sequence[int]) -> None:
@@ -90,12 +106,9 @@ def await_results(
 def _ended(pending: set[int]) -> dict[int, Prediction | Job]:
     places = ", ".join(["%s"] * len(pending))
     found: dict[int, Prediction | Job] = {}
-    rows: Iterable[Any] = Prediction.objects.raw(_PREDICTIONS.format(places=places), list(pending))
-    for prediction in rows:
-        version = (prediction.model_version_id, prediction.model_name, prediction.model_number)
-        prediction.model_version = ModelVersion.from_db(
-            connection.alias, ("id", "name", "version"), version
-        )
+    for row in rows(_PREDICTIONS.format(places=places), list(pending)):
+        prediction = _PREDICTION.instance(row[: len(_PREDICTION.each)])
+        prediction.model_version = _MODEL.instance(row[len(_PREDICTION.each) :])
         found[prediction.cell_image_id] = prediction
     if missing := pending - found.keys():
         failed = Job.objects.filter(cell_image__in=missing, state=Job.State.FAILED)

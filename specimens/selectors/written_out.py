@@ -1,0 +1,93 @@
+"""Statements that are written out: the ORM takes longer to compose them than the database to answer.
+
+Only what each image or each call needs is worth it.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, Final, Generic, TypeVar, cast
+
+from django.db import connection
+from django.db.models import Field, Model
+
+M = TypeVar("M", bound=Model)
+Values = Sequence[Any]
+
+
+def cursor() -> AbstractContextManager[Any]:
+    """Return a cursor whose statements PostgreSQL parses and plans once a connection.
+
+    Others get their parameters written into the text, and are parsed and planned at each call.
+    """
+    wrapper = connection.cursor()
+    if connection.vendor == "postgresql":
+        from django.db.backends.postgresql.base import ServerBindingCursor
+
+        wrapper.cursor = ServerBindingCursor(connection.connection)
+    return cast("AbstractContextManager[Any]", wrapper)
+
+
+def rows(statement: str, values: Values) -> list[Any]:
+    """Run a statement and return its rows."""
+    with cursor() as executed:
+        executed.execute(statement, values)
+        found: list[Any] = executed.fetchall()
+        return found
+
+
+def stored(model: type[Model], name: str, value: object) -> Any:
+    """Return a value of a column as the database at hand takes it."""
+    return _field(model, name).get_db_prep_value(value, connection)
+
+
+class Columns(Generic[M]):
+    """Columns of a model in a statement, and instances of the values that it returns.
+
+    Args:
+        model: whose instances are made.
+        table: how the statement calls its table.
+        names: of the columns wanted; all of them by default. Others are read when asked for.
+
+    Attributes:
+        each: the columns as the statement writes them, in the order of the model.
+        sql: the same with commas.
+    """
+
+    def __init__(self, model: type[M], table: str, names: Sequence[str] = ()) -> None:
+        fields = [f for f in model._meta.concrete_fields if not names or f.attname in names]
+        self._model = model
+        self._names = tuple(field.attname for field in fields)
+        self.each: Final = [f'{table}."{field.column}"' for field in fields]
+        self.sql: Final = ", ".join(self.each)
+
+    def instance(self, values: Values) -> M:
+        """Return the instance with these values, in the order of `sql`."""
+        converted = list(values)
+        for place, convert in _converters(self._model, self._names):
+            converted[place] = convert(converted[place])
+        return self._model.from_db(connection.alias, self._names, converted)
+
+
+def _field(model: type[Model], name: str) -> "Field[Any, Any]":
+    return next(field for field in model._meta.concrete_fields if field.attname == name)
+
+
+@cache
+def _converters(
+    model: type[Model], names: tuple[str, ...]
+) -> list[tuple[int, Callable[[Any], Any]]]:
+    """What the ORM would do with the values of columns, by their place."""
+    found = []
+    for place, name in enumerate(names):
+        column: Any = _field(model, name).cached_col
+        for convert in (
+            *connection.ops.get_db_converters(column),
+            *column.get_db_converters(connection),
+        ):
+            found.append((place, _applied(convert, column)))
+    return found
+
+
+def _applied(convert: Callable[..., Any], column: Any) -> Callable[[Any], Any]:
+    return lambda value: convert(value, column, connection)
