@@ -17,6 +17,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 
 from specimens.models import TokenGrant, User
+from specimens.selectors.bearers import tokens_with_key
 from specimens.services.guessing import TOKENS, count_wrong
 from specimens.services.tokens import revoke_tokens, why_outdated
 
@@ -50,8 +51,7 @@ class TokenAuthentication(KnoxTokenAuthentication):
             raise AuthenticationFailed(WRONG_TOKEN)
         text = token.decode()
         # Knox would read all tokens of the account with each call, to clear away expired ones.
-        known = AuthToken.objects.filter(token_key=text[: CONSTANTS.TOKEN_KEY_LENGTH])
-        for row in known.select_related("user", "grant"):
+        for row in tokens_with_key(text[: CONSTANTS.TOKEN_KEY_LENGTH]):
             if compare_digest(hash_token(text), row.digest):
                 if row.expiry is not None and row.expiry < timezone.now():
                     row.delete()

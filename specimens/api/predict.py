@@ -17,7 +17,7 @@ from specimens.api.base import ApiView, MayPredict
 from specimens.api.errors import ApiError
 from specimens.api.uploads import one_file, some_files
 from specimens.models import CellImage, Site, User
-from specimens.permissions import visible_to
+from specimens.permissions import own_site
 from specimens.selectors.predictions import find_image, outcome_of
 from specimens.services.imaging import add_cell_images, public_site
 from specimens.services.results import await_results, listen
@@ -120,7 +120,7 @@ def _origin(user: User | AnonymousUser) -> tuple[User | None, Site]:
     """Return who sends and the site the images belong to: the sender's first."""
     if not isinstance(user, User):
         return None, public_site()
-    site = visible_to(user, Site).first()
+    site = own_site(user)
     if site is None:
         text = "Your account belongs to no site, so its images would belong to nobody. Ask an "
         text += "administrator to add it to one."

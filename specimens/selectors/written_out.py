@@ -6,6 +6,7 @@ Only what each image or each call needs is worth it.
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
 from django.db import connection
@@ -67,6 +68,14 @@ class Columns(Generic[M]):
         for place, convert in _converters(self._model, self._names):
             converted[place] = convert(converted[place])
         return self._model.from_db(connection.alias, self._names, converted)
+
+
+def parted(row: Values, *parts: Columns[Any]) -> list[Values]:
+    """Return the values of each part of a row, and those that are left."""
+    left, pieces = iter(row), []
+    for part in parts:
+        pieces.append(list(islice(left, len(part.each))))
+    return [*pieces, list(left)]
 
 
 def _field(model: type[Model], name: str) -> "Field[Any, Any]":

@@ -13,7 +13,7 @@ from django.db.models import Exists, F, OuterRef, QuerySet
 from specimens import workflow
 from specimens.models import CellImage, Job, Prediction, Specimen
 from specimens.selectors import clock
-from specimens.selectors.written_out import Columns, rows, stored
+from specimens.selectors.written_out import Columns, parted, rows, stored
 from specimens.services import audit, doorbell
 from specimens.services.deliveries import enqueue_preliminary
 from specimens.services.review_queue import refresh_flags
@@ -99,8 +99,9 @@ def claim_jobs(
     values += [stored(Job, "lease_token", token), stored(Job, "lease_until", lease_until), worker]
     jobs = []
     for row in rows(_CLAIM.format(parts=parts, returned=_RETURNED), values):
-        job = _JOB.instance(row[: len(_JOB.each)])
-        job.cell_image = _IMAGE.instance([job.cell_image_id, *row[len(_JOB.each) :]])
+        values, image = parted(row, _JOB)
+        job = _JOB.instance(values)
+        job.cell_image = _IMAGE.instance([job.cell_image_id, *image])
         job.state, job.worker = State.RUNNING, worker
         job.lease_token, job.lease_until = token, lease_until
         jobs.append(job)

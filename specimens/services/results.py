@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import redis
 from django.conf import settings
+from django.db import connection
 
 from classifier.models import ModelVersion
 from specimens.models import CellImage, Job, Prediction
-from specimens.selectors.written_out import Columns, rows
+from specimens.selectors.written_out import Columns, parted, rows
 from specimens.services.broker import broker
 from specimens.services.doorbell import PipeListener
 
@@ -94,6 +95,8 @@ def await_results(
     pause = _FIRST_PAUSE_SECONDS
     with _board.waiting(pending) as announced:
         while True:
+            if not connection.in_atomic_block:
+                connection.close()  # back to the pool: more may wait than there are
             left = deadline - time.monotonic()
             if not announced(max(0.0, min(pause, left))):
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
@@ -107,8 +110,9 @@ def _ended(pending: set[int]) -> dict[int, Prediction | Job]:
     places = ", ".join(["%s"] * len(pending))
     found: dict[int, Prediction | Job] = {}
     for row in rows(_PREDICTIONS.format(places=places), list(pending)):
-        prediction = _PREDICTION.instance(row[: len(_PREDICTION.each)])
-        prediction.model_version = _MODEL.instance(row[len(_PREDICTION.each) :])
+        values, model = parted(row, _PREDICTION)
+        prediction = _PREDICTION.instance(values)
+        prediction.model_version = _MODEL.instance(model)
         found[prediction.cell_image_id] = prediction
     if missing := pending - found.keys():
         failed = Job.objects.filter(cell_image__in=missing, state=Job.State.FAILED)

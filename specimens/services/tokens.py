@@ -119,5 +119,4 @@ def _new_token(user: User, lifetime: timedelta, scopes: Sequence[str]) -> tuple[
 
 
 def _site_ids(user: User) -> list[int]:
-    through = User.sites.through.objects.filter(user_id=user.pk)
-    return sorted(through.values_list("site_id", flat=True))
+    return sorted(site.pk for site in user.sites.all())
