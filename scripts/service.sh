@@ -20,7 +20,7 @@ case "${1:-}" in
             1 | [Tt]rue | [Yy]es | [Oo]n) forwarded=--proxy-headers ;;
             *) forwarded=--no-proxy-headers ;;
         esac
-        exec "$python" -m uvicorn wbclab.asgi:application "$forwarded" \
+        exec "$python" -m uvicorn wbclab.asgi:application --http wbclab.http_head:BoundedHead "$forwarded" \
             --host "${WBCLAB_HOST:-127.0.0.1}" --port "${WBCLAB_PORT:-8000}" \
             --workers "${WBCLAB_WEB_WORKERS:-2}" --no-server-header --lifespan off \
             --no-access-log --log-level warning

@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -148,6 +149,43 @@ def test_a_declared_body_that_is_too_large(service: Service) -> None:
     answer = Answer("POST", "/api/predict", connection.getresponse())
     connection.close()
     assert (answer.status, answer.body["code"]) == (413, "too_large")
+
+
+def until_closed(service: Service, start: bytes, more: bytes, most: int) -> tuple[bytes, int]:
+    """Send `start`, then `more` until the server hangs up; return its answer and what it took."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as connection:
+        sent = 0
+        try:
+            connection.sendall(start)
+            while sent < most:
+                connection.sendall(more)
+                sent += len(more)
+            pytest.fail(f"the server took {sent} bytes that are no body")
+        except OSError:
+            pass
+        try:
+            return connection.recv(1000), sent
+        except OSError:  # a reset overtook the answer
+            return b"", sent
+
+
+def test_headers_without_an_end(service: Service) -> None:
+    before = service.peak_memory()
+    head = b"GET /api/health HTTP/1.1\r\nHost: localhost\r\n"
+    lines = b"".join(b"X-%d: %b\r\n" % (k, b"a" * 1000) for k in range(10))
+    for start, more in ((head, lines), (head + b"X-Long: ", b"a" * 10_000), (b"GET /", b"a" * 10_000)):
+        answer, _ = until_closed(service, start, more, 20 * MEBIBYTE)
+        assert answer.startswith(b"HTTP/1.1 431 ") or not answer
+    chunk = b"%sAuthorization: Token %b\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    post = chunk % (b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\n", service.token.encode())
+    until_closed(service, post + b"X-Trailer: ", b"a" * 10_000, 20 * MEBIBYTE)
+    grown = service.peak_memory()["web"] - before["web"]
+    assert grown < 10 * MEBIBYTE
+
+
+def test_headers_as_long_as_a_browser_may_send(service: Service) -> None:
+    for header in ("Cookie", "X-Long"):
+        assert call(service, "GET", "/api/health", **{header: "a" * 60_000}).status == 200
 
 
 def test_callers_that_hang_up(service: Service) -> None:

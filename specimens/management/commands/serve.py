@@ -76,7 +76,7 @@ class Command(BaseCommand):
 
 def _web(host: str, port: int) -> list[str]:
     command = [sys.executable, "-m", "uvicorn", "wbclab.asgi:application"]
-    command += ["--host", host, "--port", str(port)]
+    command += ["--http", "wbclab.http_head:BoundedHead", "--host", host, "--port", str(port)]
     if not settings.BEHIND_PROXY:  # else anybody on this machine could claim another address
         command.append("--no-proxy-headers")
     return [*command, "--no-access-log", "--log-level", "warning"]
