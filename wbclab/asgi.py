@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import django
 from django.core.exceptions import RequestAborted
@@ -59,7 +59,7 @@ class OneThreadHandler(ASGIHandler):
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=type(self), scope=scope)
         request, refusal = self.create_request(scope, body)
-        response: HttpResponseBase = refusal or self.get_response(request)
+        response = cast("HttpResponseBase", self.get_response(request) if request else refusal)
         if isinstance(response, FileResponse):
             response.block_size = self.chunk_size
         if not response.streaming:

@@ -1,4 +1,4 @@
-"""The HTTP protocol of the web processes: uvicorn's fast one, with the bound that its parser lacks."""
+"""The web processes' side of HTTP: uvicorn's fast one, with the bound that its parser lacks."""
 
 from typing import Final
 
@@ -7,10 +7,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 # As much as uvicorn's other parser allows, and several times what browsers send.
 MOST_BYTES: Final = 64 * 1024
 _TEXT: Final = b"The request line and the headers are longer than 64 KB. Send shorter ones."
-_REFUSAL: Final = b"%bcontent-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (
-    STATUS_LINE[431],
-    len(_TEXT),
-    _TEXT,
+_REFUSAL: Final = b"".join(
+    [
+        STATUS_LINE[431],
+        b"content-type: text/plain\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(_TEXT),
+        _TEXT,
+    ]
 )
 
 

@@ -127,8 +127,9 @@ else:
     # A cluster that is being restored, or stands by, answers reads only: that is one to wait for.
     _database["OPTIONS"].setdefault("target_session_attrs", "read-write")
     # Statements of our own that come with each call are planned once a connection
-    # (specimens/selectors/written_out.py). Zero behind a pooler that gives each transaction another.
-    _database["OPTIONS"].setdefault("prepare_threshold", env.int("WBCLAB_PREPARE_AFTER", 3) or None)
+    # (specimens/selectors/written_out.py). Not behind a pooler that gives each transaction another.
+    _prepare_after = env.int("WBCLAB_PREPARE_AFTER", default=3) or None
+    _database["OPTIONS"].setdefault("prepare_threshold", _prepare_after)
     # Compiling a query takes PostgreSQL longer (300 ms) than answering any of these.
     _database["OPTIONS"].setdefault("options", "-c jit=off")
     if _lock_seconds := env.int("WBCLAB_LOCK_SECONDS", default=0):

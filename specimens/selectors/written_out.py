@@ -1,6 +1,7 @@
-"""Statements that are written out: the ORM takes longer to compose them than the database to answer.
+"""Statements that are written out, and planned once a connection.
 
-Only what each image or each call needs is worth it.
+Only for what each image or each call needs: there the ORM takes longer to compose a statement than
+the database to answer it.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ def cursor() -> AbstractContextManager[Any]:
     if connection.vendor == "postgresql":
         from django.db.backends.postgresql.base import ServerBindingCursor
 
-        wrapper.cursor = ServerBindingCursor(connection.connection)
+        wrapper.cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
     return cast("AbstractContextManager[Any]", wrapper)
 
 

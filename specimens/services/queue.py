@@ -45,14 +45,9 @@ UPDATE specimens_job SET state = 'running', lease_token = %s, lease_until = %s, 
 WHERE id IN (SELECT id FROM taken)
 RETURNING {returned}
 """
+_OF_IMAGE: Final = "(SELECT {column} FROM specimens_cellimage image WHERE image.id = cell_image_id)"
 _RETURNED: Final = ", ".join(
-    [
-        _JOB.sql,
-        *(
-            f"(SELECT {column} FROM specimens_cellimage image WHERE image.id = cell_image_id)"
-            for column in _IMAGE.each[1:]
-        ),
-    ]
+    [_JOB.sql, *(_OF_IMAGE.format(column=column) for column in _IMAGE.each[1:])]
 )
 _DUE: Final = """{name} AS MATERIALIZED (
     SELECT id, priority, turn FROM specimens_job WHERE state = 'queued' AND {which}
@@ -99,8 +94,8 @@ def claim_jobs(
     values += [stored(Job, "lease_token", token), stored(Job, "lease_until", lease_until), worker]
     jobs = []
     for row in rows(_CLAIM.format(parts=parts, returned=_RETURNED), values):
-        values, image = parted(row, _JOB)
-        job = _JOB.instance(values)
+        of_job, image = parted(row, _JOB)
+        job = _JOB.instance(of_job)
         job.cell_image = _IMAGE.instance([job.cell_image_id, *image])
         job.state, job.worker = State.RUNNING, worker
         job.lease_token, job.lease_until = token, lease_until

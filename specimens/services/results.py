@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import redis
 from django.conf import settings
@@ -54,11 +54,12 @@ _PREDICTION: Final = Columns(
     ],
 )
 _MODEL: Final = Columns(ModelVersion, "v", ["id", "name", "version"])
-_PREDICTIONS: Final = f"""
-SELECT {_PREDICTION.sql}, {_MODEL.sql}
+_COLUMNS: Final = f"{_PREDICTION.sql}, {_MODEL.sql}"
+_PREDICTIONS: Final = """
+SELECT {columns}
 FROM specimens_prediction p JOIN classifier_modelversion v ON v.id = p.model_version_id
-WHERE p.cell_image_id IN ({{places}}) ORDER BY p.id
-"""  # noqa: S608 - names of columns
+WHERE p.cell_image_id IN ({places}) ORDER BY p.id
+"""
 
 
 def announce(*, cell_image_ids: Sequence[int]) -> None:
@@ -109,7 +110,7 @@ def await_results(
 def _ended(pending: set[int]) -> dict[int, Prediction | Job]:
     places = ", ".join(["%s"] * len(pending))
     found: dict[int, Prediction | Job] = {}
-    for row in rows(_PREDICTIONS.format(places=places), list(pending)):
+    for row in rows(_PREDICTIONS.format(columns=_COLUMNS, places=places), list(pending)):
         values, model = parted(row, _PREDICTION)
         prediction = _PREDICTION.instance(values)
         prediction.model_version = _MODEL.instance(model)
