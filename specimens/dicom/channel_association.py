@@ -13,6 +13,7 @@ from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from specimens.dicom.channel_settings import calling_ae, host_and_port, seconds
+from specimens.dicom.rejection import Rejection
 from specimens.dicom.structured_report import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from specimens.interop.channels import (
     DeliveryFailure,
@@ -86,15 +87,19 @@ def _association(address: str, settings: dict[str, Any], sop_class: str) -> Iter
     tls = _tls(settings, where[0])
     _knock(where, address, tls, seconds(settings))
     sockets: list[socket.socket] = []
+    rejection = Rejection()
     association = _entity(settings, sop_class).associate(
         *where,
         ae_title=str(settings.get("called_ae", "")),
         tls_args=tls,
-        evt_handlers=[(evt.EVT_CONN_OPEN, lambda e: sockets.append(e.assoc.dul.socket.socket))],
+        evt_handlers=[
+            (evt.EVT_CONN_OPEN, lambda e: sockets.append(e.assoc.dul.socket.socket)),
+            rejection.handler,
+        ],
     )
     try:
         if not association.is_established:
-            raise _refusal(association, address)
+            raise _refusal(association, rejection.answer, address)
         yield association
     except BaseException:
         if association.is_established:
@@ -146,13 +151,11 @@ def _knock(
         raise Unreachable(text) from error
 
 
-def _refusal(association: Association, address: str) -> DeliveryFailure:
+def _refusal(association: Association, answer: Any, address: str) -> DeliveryFailure:
     """Why there is no association (PS3.8 section 9.3.4)."""
-    if association.is_rejected:
-        answer = association.acceptor.primitive
-        reason = answer.reason_str if answer else "without a reason"
-        text = f"{address} rejected the association: {reason}."
-        if answer is not None and answer.result == _TRANSIENT:
+    if answer is not None:
+        text = f"{address} rejected the association: {answer.reason_str}."
+        if answer.result == _TRANSIENT:
             return TemporaryFailure(text)
         return PermanentFailure(f"{text} Check the AE titles on both sides.")
     if association.rejected_contexts:

@@ -26,6 +26,7 @@ from specimens.dicom.archive import (
     FoundStudy,
     Moved,
 )
+from specimens.dicom.rejection import Rejection
 
 _PENDING: Final = (0xFF00, 0xFF01)
 _OUT_OF_RESOURCES_FOR_MOVE: Final = 0xA702
@@ -178,11 +179,16 @@ def _association(archive: DimseArchive, sop_class: Any) -> Iterator[Association]
     entity.dimse_timeout = entity.network_timeout = archive.seconds
     entity.add_requested_context(sop_class)
     tls = (archive.tls, archive.host) if archive.tls is not None else None
+    rejection = Rejection()
     association = entity.associate(
-        archive.host, archive.port, ae_title=archive.ae_title, tls_args=tls
+        archive.host,
+        archive.port,
+        ae_title=archive.ae_title,
+        tls_args=tls,
+        evt_handlers=[rejection.handler],
     )
     if not association.is_established:
-        raise ArchiveError(_why_not(archive, association))
+        raise ArchiveError(_why_not(archive, association, rejection.answer))
     try:
         if not association.accepted_contexts:
             raise ArchiveError("The archive does not offer this service to us.")
@@ -206,10 +212,9 @@ def _reach(archive: DimseArchive) -> None:
         raise ArchiveError(f"Nobody listens at {where} ({reason}): is it running?") from error
 
 
-def _why_not(archive: DimseArchive, association: Association) -> str:
+def _why_not(archive: DimseArchive, association: Association, answer: Any) -> str:
     where = f"{archive.ae_title} at {archive.host}:{archive.port}"
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
+    if answer is not None:
         reason = _REJECTIONS.get(
             (answer.result_source or 0, answer.diagnostic or 0), "it gave no reason"
         )
