@@ -6,7 +6,6 @@ the image gets one kind of answer.
 """
 
 import io
-import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -31,8 +30,9 @@ from classifier.preprocessing import WHOLE, Shown, prepare_input
 # Named here, these are the only plugins loaded: Pillow would import all fifty for the first TIFF.
 _PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin)
 
-# The longer side of a thumbnail, at most; at least half of it where the image is not smaller.
-THUMBNAIL_SIDE = 200
+# The longer side of a thumbnail, at least, and less than twice that; the image's own where it is
+# smaller. The largest tile of the gallery is as wide.
+THUMBNAIL_SIDE = 160
 THUMBNAIL_QUALITY = 85
 
 _ORIENTATION_TAG = 0x0112
@@ -195,7 +195,7 @@ def _refusal(error: Exception) -> ImageRefused:
 def _write_thumbnail(image: Image.Image, path: Path) -> None:
     """Write a small JPEG under a temporary name and rename it, so that no reader sees half."""
     # Averages of whole pixels: a filter to an exact size takes as long as decoding the image.
-    small = image.reduce(math.ceil(max(image.size) / THUMBNAIL_SIDE))
+    small = image.reduce(max(1, max(image.size) // THUMBNAIL_SIDE))
     content = io.BytesIO()
     small.save(content, format="JPEG", quality=THUMBNAIL_QUALITY)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
