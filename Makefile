@@ -31,6 +31,7 @@ test: ## Lint, the whole suite on PostgreSQL and Redis, and its core on SQLite, 
 	scripts/install_debian_packages.sh
 	rm -rf $(RESULTS)
 	mkdir -p $(RESULTS)
+	export WBCLAB_TEST_HOME=$$PWD/$(RESULTS)/home
 	status=0
 	# Three rows of about the same length, which keep two cores busy: each waits a good deal.
 	$(MAKE) -k lint test-apart >$(RESULTS)/apart.log 2>&1 & apart=$$!
