@@ -1,9 +1,8 @@
 """`import_dicom` where the queue is full: it waits, loses nothing, and says how to go on."""
 
-import os
+import io
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,11 +16,13 @@ from specimens.management.commands import import_dicom
 from specimens.models import CellImage, DicomImport, Job
 from tests.dicom.files import instance, plain_cell, saved
 from tests.factories import Cast, make_cast
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]
 
 FILES = 6
 ROOM = 3
+WAITS = "waiting until there is room"
 
 
 @pytest.fixture
@@ -50,18 +51,16 @@ def classified(*_: Any) -> None:
 
 def interrupted(*_: Any) -> None:
     """Ctrl-C."""
-    os.kill(os.getpid(), signal.SIGINT)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 @contextmanager
-def once_it_waits(act: Callable[[], None]) -> Iterator[None]:
-    """Do something in another thread while the command waits for room."""
+def once_it_waits(said: io.StringIO, act: Callable[[], None]) -> Iterator[None]:
+    """Do something in another thread as soon as the command has said that it waits for room."""
 
     def run() -> None:
         try:
-            while CellImage.objects.count() < ROOM:
-                time.sleep(0.05)
-            time.sleep(0.5)
+            wait_until(lambda: WAITS in said.getvalue(), 60, "it says that it waits")
             act()
         finally:
             connection.close()
@@ -71,22 +70,22 @@ def once_it_waits(act: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(30)
+        thread.join(90)
 
 
-def run(folder: Path, *options: str) -> None:
-    call_command("import_dicom", str(folder), "--site", "main", "--quiet", *options)
+def run(folder: Path, *options: str, **more: Any) -> None:
+    call_command("import_dicom", str(folder), "--site", "main", "--quiet", *options, **more)
 
 
 def test_it_waits_until_there_is_room(
     laboratory: Cast, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with once_it_waits(classified):
-        run(folder)
-    said = capsys.readouterr()
-    assert f"{FILES} DICOM files: {FILES} added to a specimen." in said.out
-    assert said.err.count("waiting until there is room") == 1
-    assert "No worker is alive" in said.err
+    said = io.StringIO()
+    with once_it_waits(said, classified):
+        run(folder, stderr=said)
+    assert f"{FILES} DICOM files: {FILES} added to a specimen." in capsys.readouterr().out
+    assert said.getvalue().count(WAITS) == 1
+    assert "No worker is alive" in said.getvalue()
     assert CellImage.objects.count() == FILES
     assert not DicomImport.objects.filter(outcome="refused").exists()
 
@@ -101,10 +100,20 @@ def interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("interruptible")
 def test_interrupted_it_says_how_to_go_on(
-    laboratory: Cast, folder: Path, capsys: pytest.CaptureFixture[str]
+    laboratory: Cast,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with once_it_waits(interrupted), pytest.raises(CommandError, match="same command again"):
-        run(folder)
+    said = io.StringIO()
+    with (
+        monkeypatch.context() as patched,
+        once_it_waits(said, interrupted),
+        pytest.raises(CommandError, match="same command again"),
+    ):
+        # In the middle of a statement an interrupt would leave the test's connection unusable.
+        patched.setattr(import_dicom, "_ASK_AGAIN_SECONDS", 60)
+        run(folder, stderr=said)
     assert f"{ROOM} added to a specimen" in capsys.readouterr().out
     classified()
     run(folder)
