@@ -1,6 +1,6 @@
 """What every engine offers, and what all of them do alike."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,16 +42,12 @@ class Engine(Protocol):
             batch_sizes: numbers of images; every size the engine distinguishes if None.
         """
 
-    def classify(
-        self, images: ImageArray, begun: Callable[[], object] | None = None
-    ) -> list[CellPrediction]:
+    def classify(self, images: ImageArray) -> list[CellPrediction]:
         """Predictions in the order of the images.
 
         Args:
             images: uint8 (n, 128, 128, 3) from `classifier.preprocessing.prepare`; n may be 0 and
                 may exceed what the engine computes at once.
-            begun: called, by engines that can begin with a second call before a first has ended,
-                once none of these images waits for a core any more.
 
         Raises:
             ValueError: another shape or type, or the network returned NaN.

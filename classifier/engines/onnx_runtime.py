@@ -1,7 +1,7 @@
 """ONNX Runtime: the engine for the CPU."""
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from classifier.preprocessing import INPUT_SIZE
 # What one core computes in one pass. More is no faster, for the feature maps then leave its caches,
 # and each core needs 7 MB more for each image; less costs more calls.
 PART = 2
-
-Outputs = list[npt.NDArray[np.float32]]
 
 
 class OnnxRuntimeEngine:
@@ -51,31 +49,20 @@ class OnnxRuntimeEngine:
             images = np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
             self.classify(images)
             if self._loaded is not None:
-                self._loaded.compute(images[:1], alone=True)
+                self._loaded.classify(images[:1], alone=True)
 
-    def classify(
-        self, images: ImageArray, begun: Callable[[], object] | None = None
-    ) -> list[CellPrediction]:
+    def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
-        loaded = self._loaded
-        if loaded is None:
+        if self._loaded is None:
             raise RuntimeError("load a model before classifying")
         check_images(images)
-        if len(images) == 0:
-            return []
         if len(images) == 1:
             # Threads that wait for each other a hundred times an image gain on free cores only; on
             # busy ones they take twice as long as one. This thread is among those that run.
-            return loaded.decide([loaded.compute(images, alone=running_threads() <= 2)])
+            return self._loaded.classify(images, alone=running_threads() <= 2)
         size = min(PART, -(-len(images) // self._threads))
-        parts = list(batches(images, size))
-
-        def compute(part: ImageArray) -> Outputs:
-            if begun is not None and part is parts[-1]:
-                begun()
-            return loaded.compute(part)
-
-        return loaded.decide(list(self._pool.map(compute, parts)))
+        parts = self._pool.map(self._loaded.classify, batches(images, max(1, size)))
+        return [prediction for part in parts for prediction in part]
 
 
 class _Loaded:
@@ -90,16 +77,12 @@ class _Loaded:
         self._names = list(OUTPUT_NAMES)[: len(self._shared.get_outputs())]
         _return_free_memory()
 
-    def compute(self, images: ImageArray, alone: bool = False) -> Outputs:
-        """Outputs of the network for a few images; `alone` is for one caller at a time."""
+    def classify(self, images: ImageArray, alone: bool = False) -> list[CellPrediction]:
+        """Predictions for a few images; `alone` is for one caller at a time."""
         session = self._wide if alone else self._shared
         inputs = {"image": np.ascontiguousarray(images, dtype=self._artifact.input_dtype)}
-        outputs: Outputs = session.run(self._names, inputs)
-        return outputs
-
-    def decide(self, parts: Sequence[Outputs]) -> list[CellPrediction]:
-        """Predictions from the outputs for the parts of a batch."""
-        return decide(RawOutputs(*map(np.concatenate, zip(*parts, strict=True))), self._artifact)
+        outputs: list[npt.NDArray[np.float32]] = session.run(self._names, inputs)
+        return decide(RawOutputs(*outputs), self._artifact)
 
 
 def _return_free_memory() -> None:

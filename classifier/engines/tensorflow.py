@@ -70,9 +70,7 @@ class TensorFlowEngine:
         for size in batch_sizes or self._buckets:
             self.classify(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
-    def classify(
-        self, images: ImageArray, begun: Callable[[], object] | None = None
-    ) -> list[CellPrediction]:
+    def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
         if self._loaded is None:
             raise RuntimeError("load a model before classifying")

@@ -51,8 +51,8 @@ _RETRY_EVERY: Final = 16
 class ClassificationWorker:
     """One engine, its decoder processes and a heartbeat. Use as a context manager; then `drain`.
 
-    Not for two threads at once. Threads of its own claim and decode the next batch, and write the
-    last, while one is computed.
+    Not for two threads at once: the engine runs one batch at a time. Threads of its own claim and
+    decode the next batch, and write the last, while one is computed.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class ClassificationWorker:
         sqlite = connection.vendor == "sqlite"
         self._database: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
-        self._runners = [ThreadPoolExecutor(1, thread_name_prefix="runner") for _ in range(2)]
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     def __enter__(self) -> "ClassificationWorker":
         self.engine.load(self.artifact)
@@ -94,7 +94,7 @@ class ClassificationWorker:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for thread in (self._reader, *self._runners):
+        for thread in (self._reader, self._writer):
             thread.submit(connections.close_all)
             thread.shutdown()
         self._heart.stop()
@@ -148,26 +148,23 @@ class ClassificationWorker:
     def _run_full(self, batch: Batch) -> tuple[int, Batch | None]:
         """Compute full batches while the next is read and the last is written.
 
-        Each is begun when nothing of the last waits for a core any more: no core waits for others
-        to end their part. Returns how many jobs ended, and the first batch that is not full, or
-        None as `_let_pass`.
+        Returns how many jobs ended, and the first batch that is not full, or None as `_let_pass`.
         """
         ended = 0
         following: Batch | None = batch
         under_way: list[Future[Any]] = []
         try:
             while following is not None and len(following.claim.jobs) == settings.BATCH_SIZE:
-                begun = threading.Event()
-                run = partial(self._run, following, begun)
-                running = self._runners[0].submit(_with_connection, run)
-                self._runners.reverse()
+                batch = following
                 reading = self._reader.submit(_with_connection, self._read)
-                # One is written at a time: what piles up here would be lost with the process.
-                written, under_way = under_way, [*under_way, running, reading]
-                ended += sum(before.result() for before in written)
-                begun.wait()
+                under_way.append(reading)
+                predictions = self._classify(batch.claim, batch.images)
                 following = reading.result()
-                under_way = [running]
+                # One write at a time: what piles up here would be lost with the process.
+                ended += sum(writing.result() for writing in under_way[:-1])
+                under_way = [
+                    self._writer.submit(_with_connection, partial(self._write, batch, predictions))
+                ]
                 more, following = self._let_pass(following)
                 ended += more
             return ended + under_way[0].result(), following
@@ -230,19 +227,11 @@ class ClassificationWorker:
             give_back_claim(token=batch.claim.token)
         self._heart.let_go(batch.claim.token)
 
-    def _run(self, batch: Batch, begun: threading.Event | None = None) -> int:
-        """Compute and write a batch; return how many jobs ended.
-
-        `begun` is set once the engine can begin with another, at the latest when it was computed.
-        """
+    def _run(self, batch: Batch) -> int:
+        """Compute and write a batch with nothing beside it; return how many jobs ended."""
         if not batch.claim.jobs:
             return 0
-        begun = begun or threading.Event()
-        try:
-            predictions = self._classify(batch.claim, batch.images, begun)
-        finally:
-            begun.set()
-        return self._write(batch, predictions)
+        return self._write(batch, self._classify(batch.claim, batch.images))
 
     def _write(self, batch: Batch, predictions: Sequence[Prediction]) -> int:
         """Write what became of a batch, and wake who waits for it."""
@@ -269,23 +258,21 @@ class ClassificationWorker:
         return prepared
 
     def _classify(
-        self, claim: Claim, images: Sequence[tuple[Job, PreparedImage]], begun: threading.Event
+        self, claim: Claim, images: Sequence[tuple[Job, PreparedImage]]
     ) -> list[Prediction]:
         """Classify a batch; where that fails, one by one, and give back what fails alone."""
         if not images:
             return []
         started = time.perf_counter()
         try:
-            pixels = np.stack([image.pixels for _, image in images])
-            results = self.engine.classify(pixels, begun.set)
+            results = self.engine.classify(np.stack([image.pixels for _, image in images]))
         except Exception as error:
             logger.exception("the engine failed on a batch", images=len(images))
             if len(images) == 1:
                 job = images[0][0]
-                with self._database:
-                    return_job(token=claim.token, job=job, code="engine_error", text=str(error))
+                return_job(token=claim.token, job=job, code="engine_error", text=str(error))
                 return []
-            return [p for pair in images for p in self._classify(claim, [pair], begun)]
+            return [p for pair in images for p in self._classify(claim, [pair])]
         share = (time.perf_counter() - started) * 1000 / len(images)
         return [
             prediction_of(job, image, result, self.version, self.engine.name, share)

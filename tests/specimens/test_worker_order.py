@@ -40,12 +40,10 @@ class Watched:
     def name(self) -> str:
         return self.engine.name
 
-    def classify(
-        self, images: ImageArray, begun: Callable[[], object] | None = None
-    ) -> list[CellPrediction]:
+    def classify(self, images: ImageArray) -> list[CellPrediction]:
         self.sizes.append(len(images))
         self.before(len(self.sizes))
-        return self.engine.classify(images, begun)
+        return self.engine.classify(images)
 
 
 @pytest.fixture
