@@ -114,16 +114,6 @@ def test_the_parts_come_back_in_order(loaded: dict[str, Engine], noise: ImageArr
     assert len({prediction.embedding.tobytes() for prediction in forth}) == MANY
 
 
-def test_a_second_batch_is_computed_before_a_first_has_ended(
-    loaded: dict[str, Engine], noise: ImageArray
-) -> None:
-    engine = loaded["onnxruntime"]
-    second: list[CellPrediction] = []
-    # One of its two threads is held here, with the last part of the first batch; the other is free.
-    first = engine.classify(noise, lambda: second.extend(engine.classify(noise[:3])))
-    assert_same(first[:3], second)
-
-
 def test_running_threads_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert running_threads() >= 1
     monkeypatch.setattr("classifier.cpus._LOAD", tmp_path / "loadavg")

@@ -166,26 +166,6 @@ def test_clients_who_never_stop_do_not_keep_a_batch_that_is_in_hand_out(
     assert _all_done_once()
 
 
-def test_the_engine_has_the_next_batch_before_the_last_one_ends(
-    cast: Cast, worker: ClassificationWorker, engine: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _queue(cast, cast.specimen(), 3 * BATCH)
-    compute, another = engine.engine.classify, threading.Event()
-
-    def classify(images: ImageArray, begun: Callable[[], object] | None) -> list[CellPrediction]:
-        assert begun is not None
-        if len(engine.sizes) == 1:
-            begun()
-            assert another.wait(30), "the worker waits for the end of the first batch"
-        another.set()
-        return compute(images, begun)
-
-    monkeypatch.setattr(engine.engine, "classify", classify)
-    assert worker.drain() == 3 * BATCH
-    assert engine.sizes == [BATCH] * 3
-    assert _all_done_once()
-
-
 def test_told_to_stop_it_ends_what_is_computed_and_gives_the_rest_back(
     cast: Cast, worker: ClassificationWorker, engine: Watched
 ) -> None:
