@@ -20,6 +20,8 @@ from classifier.preprocessing import INPUT_SIZE
 # and each core needs 7 MB more for each image; less costs more calls.
 PART = 2
 
+Outputs = list[npt.NDArray[np.float32]]
+
 
 class OnnxRuntimeEngine:
     """Computes the exported network on the CPU.
@@ -49,20 +51,22 @@ class OnnxRuntimeEngine:
             images = np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
             self.classify(images)
             if self._loaded is not None:
-                self._loaded.classify(images[:1], alone=True)
+                self._loaded.compute(images[:1], alone=True)
 
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
-        if self._loaded is None:
+        loaded = self._loaded
+        if loaded is None:
             raise RuntimeError("load a model before classifying")
         check_images(images)
+        if len(images) == 0:
+            return []
         if len(images) == 1:
             # Threads that wait for each other a hundred times an image gain on free cores only; on
             # busy ones they take twice as long as one. This thread is among those that run.
-            return self._loaded.classify(images, alone=running_threads() <= 2)
+            return loaded.decide([loaded.compute(images, alone=running_threads() <= 2)])
         size = min(PART, -(-len(images) // self._threads))
-        parts = self._pool.map(self._loaded.classify, batches(images, max(1, size)))
-        return [prediction for part in parts for prediction in part]
+        return loaded.decide(list(self._pool.map(loaded.compute, batches(images, size))))
 
 
 class _Loaded:
@@ -77,12 +81,16 @@ class _Loaded:
         self._names = list(OUTPUT_NAMES)[: len(self._shared.get_outputs())]
         _return_free_memory()
 
-    def classify(self, images: ImageArray, alone: bool = False) -> list[CellPrediction]:
-        """Predictions for a few images; `alone` is for one caller at a time."""
+    def compute(self, images: ImageArray, alone: bool = False) -> Outputs:
+        """Outputs of the network for a few images; `alone` is for one caller at a time."""
         session = self._wide if alone else self._shared
         inputs = {"image": np.ascontiguousarray(images, dtype=self._artifact.input_dtype)}
-        outputs: list[npt.NDArray[np.float32]] = session.run(self._names, inputs)
-        return decide(RawOutputs(*outputs), self._artifact)
+        outputs: Outputs = session.run(self._names, inputs)
+        return outputs
+
+    def decide(self, parts: Sequence[Outputs]) -> list[CellPrediction]:
+        """Predictions from the outputs for the parts of a batch."""
+        return decide(RawOutputs(*map(np.concatenate, zip(*parts, strict=True))), self._artifact)
 
 
 def _return_free_memory() -> None:

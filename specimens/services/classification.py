@@ -270,7 +270,8 @@ class ClassificationWorker:
             logger.exception("the engine failed on a batch", images=len(images))
             if len(images) == 1:
                 job = images[0][0]
-                return_job(token=claim.token, job=job, code="engine_error", text=str(error))
+                with self._database:
+                    return_job(token=claim.token, job=job, code="engine_error", text=str(error))
                 return []
             return [p for pair in images for p in self._classify(claim, [pair])]
         share = (time.perf_counter() - started) * 1000 / len(images)
