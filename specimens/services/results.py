@@ -96,8 +96,7 @@ def await_results(
     pause = _FIRST_PAUSE_SECONDS
     with _board.waiting(pending) as announced:
         while True:
-            if not connection.in_atomic_block:
-                connection.close()  # back to the pool: more may wait than there are
+            _let_connection_go()
             left = deadline - time.monotonic()
             if not announced(max(0.0, min(pause, left))):
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
@@ -105,6 +104,12 @@ def await_results(
             pending -= results.keys()
             if not pending or time.monotonic() >= deadline:
                 return results
+
+
+def _let_connection_go() -> None:
+    """Give it back to its pool: more may wait than there are."""
+    if connection.vendor == "postgresql" and not connection.in_atomic_block:
+        connection.close()
 
 
 def _ended(pending: set[int]) -> dict[int, Prediction | Job]:

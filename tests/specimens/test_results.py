@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from classifier.models import ModelVersion
@@ -14,6 +14,7 @@ from specimens.services import doorbell, results
 from specimens.services.broker import broker
 from specimens.services.imaging import add_cell_images
 from tests.factories import Cast, make_cast, upload
+from tests.processes import wait_until
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db(transaction=True)]
 
@@ -97,3 +98,25 @@ def test_rings_nobody_hears_do_not_pile_up(settings: Any) -> None:
     with doorbell.listen() as bell:
         assert bell.wait(1)
     broker().delete(doorbell.LIST)
+
+
+@pytest.mark.postgres
+def test_who_waits_holds_no_connection() -> None:
+    image = _waiting_image(make_cast())
+    results.listen()
+    held: list[Any] = []
+
+    def wait() -> None:
+        held.append(connections["default"])  # each thread has one of its own
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        results.await_results([image], seconds=30)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    wait_until(lambda: bool(held) and held[0].connection is None, 10, "the connection is given back")
+    assert waiting.is_alive()
+    _classify(image)
+    results.announce(cell_image_ids=[image.pk])
+    waiting.join(10)
+    assert not waiting.is_alive()
