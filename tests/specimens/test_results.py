@@ -114,7 +114,9 @@ def test_who_waits_holds_no_connection() -> None:
 
     waiting = threading.Thread(target=wait)
     waiting.start()
-    wait_until(lambda: bool(held) and held[0].connection is None, 10, "the connection is given back")
+    wait_until(
+        lambda: bool(held) and held[0].connection is None, 10, "the connection is given back"
+    )
     assert waiting.is_alive()
     _classify(image)
     results.announce(cell_image_ids=[image.pk])
