@@ -12,7 +12,7 @@ import onnxruntime
 from classifier.artifact import ONNX_FILE, ModelArtifact
 from classifier.cpus import running_threads, usable_cpus
 from classifier.decision import CellPrediction, RawOutputs, decide
-from classifier.engines.base import ImageArray, batches, check_images
+from classifier.engines.base import ImageArray, check_images
 from classifier.nn import OUTPUT_NAMES
 from classifier.preprocessing import INPUT_SIZE
 
@@ -65,8 +65,11 @@ class OnnxRuntimeEngine:
             # Threads that wait for each other a hundred times an image gain on free cores only; on
             # busy ones they take twice as long as one. This thread is among those that run.
             return loaded.decide([loaded.compute(images, alone=running_threads() <= 2)])
-        size = min(PART, -(-len(images) // self._threads))
-        return loaded.decide(list(self._pool.map(loaded.compute, batches(images, size))))
+        # As many parts as keep all cores busy to the end: of ten images each of four cores has two
+        # or three, where parts of two would give one of them four.
+        rounds = -(-len(images) // (PART * self._threads))
+        parts = np.array_split(images, min(len(images), rounds * self._threads))
+        return loaded.decide(list(self._pool.map(loaded.compute, parts)))
 
 
 class _Loaded:
