@@ -4,6 +4,7 @@ The processes are those of production, started by scripts/service.sh as docker-c
 """
 
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,13 @@ def _kill_between_arrival_and_receipt(
         came = {line["id"] for receiver in receivers for line in receiver.received()}
         return held.filter(message_id__in=came).exists()
 
-    wait_until(one_has_arrived, 30, "a report arrives whose receipt is held back")
+    def one_is_held_back() -> bool:
+        if not one_has_arrived():
+            return False
+        time.sleep(0.5)  # the receipt of one that came just before may be on its way
+        return one_has_arrived()
+
+    wait_until(one_is_held_back, 30, "a report arrives whose receipt is held back")
     kill_role(deliverer)
     for receiver in receivers:
         receiver.let_go()
