@@ -68,7 +68,11 @@ class Ledger:
             return
         code = code_of(response)
         self.count(f"{what} {status} {code}")
-        if self.lost_spans and (status == 404 or code == "not_in_this_state"):
+        if self.lost_spans and (
+            status == 404
+            or code == "not_in_this_state"
+            or (code == "invalid" and "There is no such order" in response.text)
+        ):
             return  # the restore took its case away, or back
         if code not in ALLOWED.get(status, ()):
             self.offence(f"{what}: {status} {code}: {' '.join(response.text.split())[:300]}")
