@@ -13,6 +13,7 @@ from specimens.models import CellImage, Job, Prediction
 from specimens.services import doorbell, results
 from specimens.services.broker import broker
 from specimens.services.imaging import add_cell_images
+from tests.counterparts import skip_unless_ci
 from tests.factories import Cast, make_cast, upload
 from tests.processes import wait_until
 
@@ -91,7 +92,7 @@ def test_what_was_announced_before_is_not_waited_for(monkeypatch: pytest.MonkeyP
 @pytest.mark.redis
 def test_rings_nobody_hears_do_not_pile_up(settings: Any) -> None:
     if not settings.REDIS_URL:
-        pytest.skip("Redis does not run")
+        skip_unless_ci("Redis does not run (make test starts it)")
     for _ in range(20):
         doorbell.ring(jobs=1000)
     assert 0 < broker().llen(doorbell.LIST) <= doorbell.MOST_RINGS
