@@ -13,6 +13,9 @@ from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.contrib.auth.views import redirect_to_login
+from django.contrib.sessions.exceptions import SessionInterrupted
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -27,6 +30,7 @@ from specimens.views.answers import refused
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
 SIGNED_OUT: Final = "You are signed out. Log in in another tab, then go on here."
+_FOR_PROGRAMS: Final = ("/api/", "/fhir/", "/dicom-web/")
 _STARTED, _SEEN = "started_at", "seen_at"
 _RENEWED_AFTER: Final = 30.0  # seconds; a row is not written for each request
 
@@ -41,6 +45,23 @@ def is_from_script(request: HttpRequest) -> bool:
     return "HX-Request" in request.headers or "application/json" in request.headers.get(
         "Accept", ""
     )
+
+
+class Sessions(SessionMiddleware):
+    """Django's own, where a session that ends while a request is answered has just ended.
+
+    Somebody logged out in another tab, or the database went back to a backup. What the view did
+    stands; "this request was not understood" would be wrong.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        """Save the session; lead to the login page, or tell a script, where it has ended."""
+        try:
+            return super().process_response(request, response)
+        except SessionInterrupted:
+            if is_from_script(request) or request.path.startswith(_FOR_PROGRAMS):
+                return refused(HTTPStatus.UNAUTHORIZED, "signed_out", SIGNED_OUT)
+            return redirect_to_login(request.get_full_path() if request.method == "GET" else "/")
 
 
 class SessionLimits:
@@ -101,7 +122,7 @@ class SecondFactorFirst:
         if isinstance(user, User) and is_enrolled(user):
             logout(request)  # from before the enrolment: the code is asked for at the login
             return self._get_response(request)
-        if is_from_script(request) or request.path.startswith(("/api/", "/fhir/", "/dicom-web/")):
+        if is_from_script(request) or request.path.startswith(_FOR_PROGRAMS):
             text = f"Your account needs a second factor: set it up at {reverse('second_factor')}."
             return refused(HTTPStatus.FORBIDDEN, "second_factor_required", text)
         return redirect(f"{reverse('second_factor')}?{urlencode({'next': request.path})}")

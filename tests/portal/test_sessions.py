@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 
@@ -45,6 +46,20 @@ def test_a_session_ends_after_ten_hours_whatever_is_done(cast: Cast, as_person: 
     _make_older(client, started_at=10 * 3600 + 5)
     assert client.get("/").status_code == 302
     assert AuditEvent.objects.get(action="sign_in.ended").details["why"] == "too old"
+
+
+def test_a_session_that_ends_while_a_page_is_made(
+    cast: Cast, as_person: As, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(request: HttpRequest, now: float) -> None:
+        request.session["seen_at"] = now
+        type(request.session)(request.session.session_key).delete()
+
+    monkeypatch.setattr("specimens.views.sessions._note", end)
+    answer = as_person(cast.technician).get("/specimens/?page=2")
+    assert (answer.status_code, answer["Location"]) == (302, "/login?next=/specimens/%3Fpage%3D2")
+    script = as_person(cast.technician).get("/", headers={"Accept": "application/json"})
+    assert (script.status_code, script.json()["code"]) == (401, "signed_out")
 
 
 def test_people_keep_a_session_alive_and_clocks_do_not(cast: Cast, as_person: As) -> None:
