@@ -4,7 +4,9 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,18 @@ class ReceiverProcess:
 def held_by(log: Path) -> Path:
     """The file that, while it is there, holds the answers of the receiver with this log back."""
     return log.with_suffix(".held")
+
+
+def wait_until_held_back(one_has_arrived: Callable[[], bool]) -> None:
+    """Wait for a report that has arrived, and whose receipt a receiver keeps to itself."""
+
+    def one_is_held_back() -> bool:
+        if not one_has_arrived():
+            return False
+        time.sleep(0.5)  # the receipt of one that came just before may be on its way
+        return one_has_arrived()
+
+    wait_until(one_is_held_back, 30, "a report arrives whose receipt is held back")
 
 
 def first_of_each(received: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from tests.interop.receivers import (
     ReceiverProcess,
     first_of_each,
     versions_by_specimen,
+    wait_until_held_back,
 )
 from tests.processes import die_with_parent, kill_all, wait_until
 
@@ -141,13 +141,7 @@ def _kill_between_arrival_and_receipt(
         in_hand = embedded.rows(f"SELECT message_id FROM specimens_{held}")  # noqa: S608
         return not {line["id"] for line in receiver.received()}.isdisjoint(id for (id,) in in_hand)
 
-    def one_is_held_back() -> bool:
-        if not one_has_arrived():
-            return False
-        time.sleep(0.5)  # the receipt of one that came just before may be on its way
-        return one_has_arrived()
-
-    wait_until(one_is_held_back, 30, "a report arrives whose receipt is held back")
+    wait_until_held_back(one_has_arrived)
     embedded.kill(deliverer)
     receiver.let_go()
     return embedded.count(held)

@@ -4,7 +4,6 @@ The processes are those of production, started by scripts/service.sh as docker-c
 """
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,12 @@ import pytest
 from specimens.models import Delivery, DeliveryAttempt, Destination
 from tests.factories import Cast
 from tests.interop.outbox import SETTINGS, amend, make_cells, mllp, reviewed_case, sign, webhook
-from tests.interop.receivers import ReceiverProcess, first_of_each, versions_by_specimen
+from tests.interop.receivers import (
+    ReceiverProcess,
+    first_of_each,
+    versions_by_specimen,
+    wait_until_held_back,
+)
 from tests.processes import wait_until
 from tests.roles import StartRole, kill_role, require_servers, roles
 
@@ -169,13 +173,7 @@ def _kill_between_arrival_and_receipt(
         came = {line["id"] for receiver in receivers for line in receiver.received()}
         return held.filter(message_id__in=came).exists()
 
-    def one_is_held_back() -> bool:
-        if not one_has_arrived():
-            return False
-        time.sleep(0.5)  # the receipt of one that came just before may be on its way
-        return one_has_arrived()
-
-    wait_until(one_is_held_back, 30, "a report arrives whose receipt is held back")
+    wait_until_held_back(one_has_arrived)
     kill_role(deliverer)
     for receiver in receivers:
         receiver.let_go()
