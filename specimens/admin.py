@@ -1,170 +1,37 @@
-"""Administration: accounts, sites, reference ranges, queue rules; what is on record, read-only.
+"""What administrators enter: accounts, sites, reference ranges, rules, codes, archives.
 
-Patients, specimens and pictures are not here: whoever looks at those does it on the portal's pages,
-which ask for the role and the site and record the look. Changes made here are recorded as well.
+Django looks for this module, so it brings in what is only read (admin_records) as well.
 """
 
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin
-from django.contrib.auth.views import redirect_to_login
 from django.db import models, transaction
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import reverse
 
-from classifier.models import ModelVersion
+from specimens import admin_records  # noqa: F401 - registers its pages
 from specimens.admin_forms import AccountForm, QueueRuleForm, ReferenceRangeForm, SiteForm
+from specimens.admin_site import (
+    AdministratorsOnly,
+    OfOwnSites,
+    Removable,
+    record_change,
+    site,
+)
 from specimens.models import (
-    AuditEvent,
     CodeMapping,
-    DelivererHeartbeat,
-    Delivery,
-    Destination,
-    Job,
     OrderedTest,
     PacsServer,
-    Prediction,
     QueueRule,
     ReferenceRange,
-    Report,
-    Review,
     Site,
     User,
-    WorkerHeartbeat,
 )
-from specimens.permissions import Action, can, require, visible_to
-from specimens.services import audit
 from specimens.services.guessing import unlock
 from specimens.services.second_factor import remove_second_factor
 from specimens.services.tokens import revoke_tokens
-
-
-class LaboratoryAdmin(admin.AdminSite):
-    """Open to the administrator role, whatever Django's staff flag says."""
-
-    site_header = site_title = "wbclab administration"
-    index_title = "Accounts, sites, rules and records"
-    site_url = "/"
-
-    def has_permission(self, request: HttpRequest) -> bool:
-        return can(request.user, Action.ADMINISTER)
-
-    def login(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Send people to the one login page; who is logged in already may not come in here."""
-        if request.user.is_authenticated:
-            require(request.user, Action.ADMINISTER)
-        return redirect_to_login(reverse("admin:index"))
-
-    def password_change(  # type: ignore[override]
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Send people to the one page for it, where wrong passwords are counted."""
-        return redirect("password_change")
-
-
-site = LaboratoryAdmin(name="admin")
-
-
-class AdministratorsOnly(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Django's model permissions do not count here, the role does. Nothing is ever deleted."""
-
-    def _may(self, request: HttpRequest) -> bool:
-        return can(request.user, Action.ADMINISTER)
-
-    def has_module_permission(self, request: HttpRequest) -> bool:
-        return self._may(request)
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._may(request)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return self._may(request)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._may(request)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def save_model(
-        self, request: HttpRequest, obj: models.Model, form: "ModelForm[Any]", change: bool
-    ) -> None:
-        """Save, and record what changed from what to what; of a password, only that it did."""
-        with transaction.atomic():
-            super().save_model(request, obj, form, change)
-            _record(request, obj, "changed" if change else "added", form)
-
-
-class Removable(AdministratorsOnly):
-    """Configuration that is no record of anything: it may go, and its removal is recorded."""
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return self._may(request)
-
-    def delete_model(self, request: HttpRequest, obj: models.Model) -> None:
-        """Record, then remove: afterwards the row has no id to be named by."""
-        with transaction.atomic():
-            _record(request, obj, "removed")
-            super().delete_model(request, obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: "models.QuerySet[Any]") -> None:
-        """Remove one by one, so that each is recorded."""
-        with transaction.atomic():
-            for obj in queryset:
-                self.delete_model(request, obj)
-
-
-def _record(
-    request: HttpRequest, obj: models.Model, what: str, form: "ModelForm[Any] | None" = None
-) -> None:
-    actor = request.user if isinstance(request.user, User) else None
-    details: dict[str, Any] = {"name": str(obj)}
-    if form is not None:
-        details["fields"] = sorted(form.changed_data)
-        details["changes"] = {
-            name: [_plain(form.initial.get(name)), _plain(form.cleaned_data.get(name))]
-            for name in sorted(form.changed_data)
-            if "password" not in name
-        }
-    audit.record(
-        actor=actor,
-        action=f"{obj._meta.model_name}.{what}",
-        subject=obj,
-        site=_site_of(obj, actor),
-        details=details,
-    )
-
-
-def _plain(value: Any) -> Any:
-    """A value of a form as JSON: objects by name, several of them as a list."""
-    if value is None or isinstance(value, bool | int | str | dict):
-        return value
-    if isinstance(value, list | tuple | models.QuerySet):
-        return sorted(str(one) for one in value)
-    return str(value)
-
-
-def _site_of(obj: models.Model, actor: User | None) -> Site | None:
-    """The site a change belongs to; what holds for all stands in the trail of the actor's own."""
-    if isinstance(obj, Site):
-        return obj
-    own = getattr(obj, "site", None)
-    if isinstance(own, Site):
-        return own
-    return visible_to(actor, Site).first() if actor else None
-
-
-class ReadOnly(AdministratorsOnly):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(User, site=site)
@@ -233,7 +100,7 @@ class AccountAdmin(AdministratorsOnly, UserAdmin):  # type: ignore[type-arg]
             answer = super().user_change_password(request, id, form_url)
             changed = User.objects.filter(pk=id).first()
             if request.method == "POST" and answer.status_code == 302 and changed:
-                _record(request, changed, "password_changed")
+                record_change(request, changed, "password_changed")
         return answer
 
 
@@ -273,153 +140,26 @@ class QueueRuleAdmin(Removable):
 
 
 @admin.register(CodeMapping, site=site)
-class CodeMappingAdmin(Removable):
+class CodeMappingAdmin(OfOwnSites, Removable):
     """Codes of the own sites in place of the defaults; the portal shows the table in force."""
 
     list_display = ["site", "quantity", "cell_class", "system", "code", "display", "unit"]
     list_filter = ["quantity", "system"]
     list_select_related = ["site"]
 
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[CodeMapping]":
-        return visible_to(request.user, CodeMapping)
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "site":
-            kwargs["queryset"] = visible_to(request.user, Site)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
 
 @admin.register(OrderedTest, site=site)
-class OrderedTestAdmin(Removable):
+class OrderedTestAdmin(OfOwnSites, Removable):
     """What the hospital's test codes mean; a held message asks for an unknown one."""
 
     list_display = ["site", "code", "system", "meaning"]
     list_filter = ["meaning"]
     list_select_related = ["site"]
 
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[OrderedTest]":
-        return visible_to(request.user, OrderedTest)
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "site":
-            kwargs["queryset"] = visible_to(request.user, Site)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-
-@admin.register(ModelVersion, site=site)
-class ModelVersionAdmin(ReadOnly):
-    list_display = ["name", "version", "is_active", "registered_at", "digest"]
-
-
-@admin.register(Prediction, site=site)
-class PredictionAdmin(ReadOnly):
-    list_display = ["pk", "decision", "confidence", "model_version", "engine", "created_at"]
-    list_filter = ["decision", "model_version", "engine"]
-    list_select_related = ["model_version"]
-    exclude = ["embedding", "explanation"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Prediction]":
-        return visible_to(request.user, Prediction)
-
-
-@admin.register(AuditEvent, site=site)
-class AuditEventAdmin(ReadOnly):
-    list_display = ["sequence", "at", "actor_name", "action", "object_type", "object_id"]
-    list_filter = ["action"]
-    search_fields = ["actor_name", "object_id"]
-    ordering = ["-sequence"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[AuditEvent]":
-        return visible_to(request.user, AuditEvent)
-
-
-@admin.register(Report, site=site)
-class ReportAdmin(ReadOnly):
-    """Who signed what; the content is read on the portal, which records the look."""
-
-    list_display = ["pk", "specimen", "version", "signer_name", "signed_at", "sha256"]
-    list_select_related = ["specimen"]
-    fields = ["specimen", "version", "signer_name", "signed_at", "meaning", "sha256"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Report]":
-        return visible_to(request.user, Report)
-
-
-@admin.register(Review, site=site)
-class ReviewAdmin(ReadOnly):
-    list_display = ["pk", "cell_image", "label", "reviewer", "revision", "created_at"]
-    list_select_related = ["cell_image", "reviewer"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Review]":
-        return visible_to(request.user, Review)
-
-
-@admin.register(Job, site=site)
-class JobAdmin(ReadOnly):
-    list_display = ["pk", "state", "priority", "attempts", "worker", "error_code", "finished_at"]
-    list_filter = ["state", "priority", "error_code"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Job]":
-        return visible_to(request.user, Job)
-
-
-@admin.register(WorkerHeartbeat, site=site)
-class WorkerHeartbeatAdmin(ReadOnly):
-    list_display = ["worker", "engine", "started_at", "seen_at"]
-
 
 @admin.register(PacsServer, site=site)
-class PacsServerAdmin(Removable):
+class PacsServerAdmin(OfOwnSites, Removable):
     """The archives of the own sites; the page of the DICOM network asks whether they answer."""
 
     list_display = ["name", "site", "way", "ae_title", "host", "port", "dicomweb_url", "active"]
     list_select_related = ["site"]
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[PacsServer]":
-        return visible_to(request.user, PacsServer)
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "site":
-            kwargs["queryset"] = visible_to(request.user, Site)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-
-@admin.register(Destination, site=site)
-class DestinationAdmin(ReadOnly):
-    """Entered and changed on the portal, where each channel judges its settings."""
-
-    list_display = ["name", "site", "kind", "address", "active", "unreachable_since"]
-    list_filter = ["site", "kind", "active"]
-    list_select_related = ["site"]
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Destination]":
-        return visible_to(request.user, Destination)
-
-
-@admin.register(Delivery, site=site)
-class DeliveryAdmin(ReadOnly):
-    """What went where; the message itself is read on the portal, which records the look."""
-
-    list_display = ["message_id", "destination", "event", "state", "attempts", "finished_at"]
-    list_filter = ["state", "event", "destination"]
-    list_select_related = ["destination"]
-    exclude = ["payload", "content"]
-    ordering = ["-pk"]
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> "models.QuerySet[Delivery]":
-        return visible_to(request.user, Delivery).defer("payload", "content")
-
-
-@admin.register(DelivererHeartbeat, site=site)
-class DelivererHeartbeatAdmin(ReadOnly):
-    list_display = ["worker", "started_at", "seen_at"]

@@ -1,6 +1,6 @@
 from django.urls import URLPattern, URLResolver, include, path
 
-from specimens.admin import site as administration
+from specimens.admin_site import site as administration
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", administration.urls),

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from specimens.admin import site
+from specimens.admin_site import site
 from specimens.models import AuditEvent, QueueRule, ReferenceRange, Site, User
 from tests.factories import Cast
 from tests.portal.conftest import Cells

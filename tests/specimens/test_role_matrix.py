@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from classifier.models import ModelVersion
-from specimens.admin import site as administration
+from specimens.admin_site import site as administration
 from specimens.models import (
     CodeMapping,
     DelivererHeartbeat,
@@ -178,7 +178,7 @@ ROWS: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "admin/autocomplete/"): (302, 302, 302, 403, 302, 302),
     ("GET", "admin/jsi18n/"): (302, 302, 302, 200, 302, 302),
     ("GET", "admin/r/<path:content_type_id>/<path:object_id>/"): (302, 302, 302, 404, 302, 302),
-    ("GET", "admin/^(?P<app_label>specimens|classifier)/$"): (302, 302, 302, 200, 302, 302),
+    ("GET", "admin/^(?P<app_label>classifier|specimens)/$"): (302, 302, 302, 200, 302, 302),
     ("GET", "admin/(?P<url>.*)$"): (302, 302, 302, 404, 302, 302),
     ("GET", "admin/specimens/user/<id>/password/"): (302, 302, 302, 200, 302, 302),
 }
