@@ -1,4 +1,4 @@
-"""The one settings file. What a site may change comes from the environment (docs/deployment.md).
+"""The settings. What a site may change comes from the environment (docs/deployment.md).
 
 Without any configuration this is the embedded mode: SQLite and images under WBCLAB_HOME, one worker
 process beside the web server, no broker. With WBCLAB_DATABASE_URL and WBCLAB_REDIS_URL it is the
@@ -12,13 +12,12 @@ from typing import Any
 
 import environ
 
-from specimens.interop.fhir.naming import systems_problem
+from wbclab.environment import BASE_DIR, HOME, env
+from wbclab.settings_integration import *  # noqa: F403
+from wbclab.settings_observation import *  # noqa: F403
+from wbclab.settings_storage import *  # noqa: F403
 
-BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.FileAwareEnv()
-
-HOME = Path(env.str("WBCLAB_HOME", default=str(BASE_DIR / "var"))).resolve()
-HOME.mkdir(parents=True, exist_ok=True)
+SOFTWARE_VERSION = env.str("WBCLAB_VERSION", default="unreleased")
 DEBUG = env.bool("WBCLAB_DEBUG", default=False)
 HTTPS = env.bool("WBCLAB_HTTPS", default=False)
 DEMO = env.bool("WBCLAB_DEMO", default=False)
@@ -208,55 +207,12 @@ CONTENT_SECURITY_POLICY = {
     "EXCLUDE_URL_PREFIXES": ["/api/docs/"],
 }
 
-# --- time, language, static files, images ---------------------------------------------------------
+# --- time and language ----------------------------------------------------------------------------
 USE_TZ = True
 TIME_ZONE = env.str("WBCLAB_TIME_ZONE", default="UTC")
 LANGUAGE_CODE = "en"
 USE_I18N = False
-STATIC_URL = "static/"
-STATIC_ROOT = Path(env.str("WBCLAB_STATIC_ROOT", default=str(HOME / "static")))
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns where there is none
-STATICFILES_DIRS = [BASE_DIR / "static"]
-MEDIA_ROOT = Path(env.str("WBCLAB_IMAGES_DIR", default=str(HOME / "images")))
-STORAGES: dict[str, dict[str, Any]] = {
-    "default": {"BACKEND": "specimens.services.storage.DurableStorage"},
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
-}
 
-
-def _bucket(name: str) -> dict[str, Any]:
-    """Return the storage that is the bucket `name`; all buckets have one endpoint and one key."""
-    options = {
-        "bucket_name": name,
-        "endpoint_url": env.str("WBCLAB_S3_ENDPOINT", default="") or None,
-        "region_name": env.str("WBCLAB_S3_REGION", default="us-east-1"),
-        "access_key": env.str("WBCLAB_S3_ACCESS_KEY", default="") or None,
-        "secret_key": env.str("WBCLAB_S3_SECRET_KEY", default="") or None,
-        "file_overwrite": False,
-        "addressing_style": "path" if env.str("WBCLAB_S3_ENDPOINT", default="") else "auto",
-    }
-    return {"BACKEND": "specimens.services.bucket.BucketStorage", "OPTIONS": options}
-
-
-if _images_bucket := env.str("WBCLAB_IMAGES_S3_BUCKET", default=""):
-    STORAGES["default"] = _bucket(_images_bucket)
-if _archive_bucket := env.str("WBCLAB_ARCHIVE_S3_BUCKET", default=""):
-    STORAGES["archive"] = _bucket(_archive_bucket)
-elif _archive_dir := env.str("WBCLAB_ARCHIVE_DIR", default=""):
-    _folder = {"location": _archive_dir}
-    STORAGES["archive"] = STORAGES["default"] | {"OPTIONS": _folder}
-# What lies in a bucket or in the archive is fetched here to be decoded.
-IMAGE_CACHE_DIR = Path(env.str("WBCLAB_IMAGE_CACHE_DIR", default=str(HOME / "cache")))
-IMAGE_CACHE_MB = env.int("WBCLAB_IMAGE_CACHE_MB", default=1024)
-# Days after the last signature, by code of the site, "*" for all others; {} removes nothing.
-RETENTION: dict[str, dict[str, int]] = env.json("WBCLAB_RETENTION", default={})
-for _site, _rule in RETENTION.items():
-    if not isinstance(_rule, dict) or set(_rule) != {"images_days"} or _rule["images_days"] < 1:
-        text = f'WBCLAB_RETENTION: "{_site}" must be {{"images_days": N}} with N of 1 or more.'
-        raise environ.ImproperlyConfigured(text)
-# Names carry no digest (ES modules import each other by their own names), so browsers ask each time
-# whether a file has changed; the answer is an empty 304.
-WHITENOISE_MAX_AGE = 0
 # --- uploads --------------------------------------------------------------------------------------
 PREDICT_BATCH_LIMIT = env.int("WBCLAB_PREDICT_BATCH_LIMIT", default=10)
 UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits larger drops
@@ -264,32 +220,6 @@ DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
 PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
 INFER_WAIT_SECONDS = env.float("WBCLAB_INFER_WAIT_SECONDS", default=30.0)
 PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
-
-# --- DICOM network --------------------------------------------------------------------------------
-DICOM_AE_TITLE = env.str("WBCLAB_DICOM_AE_TITLE", default="WBCLAB")
-DICOM_HOST = env.str("WBCLAB_DICOM_HOST", default="127.0.0.1")
-DICOM_PORT = env.int("WBCLAB_DICOM_PORT", default=11112)
-# Who may call: AE titles, each with =SITE where its images belong to another site than the usual.
-DICOM_PEERS = env.list("WBCLAB_DICOM_PEERS", default=[])
-DICOM_SITE = env.str("WBCLAB_DICOM_SITE", default="")
-DICOM_TLS_CERTIFICATE = env.str("WBCLAB_DICOM_TLS_CERTIFICATE", default="")
-DICOM_TLS_KEY = env.str("WBCLAB_DICOM_TLS_KEY", default="")
-DICOM_TLS_CA = env.str("WBCLAB_DICOM_TLS_CA", default="")
-DICOM_ASSOCIATIONS = env.int("WBCLAB_DICOM_ASSOCIATIONS", default=16)
-DICOM_IDLE_SECONDS = env.float("WBCLAB_DICOM_IDLE_SECONDS", default=30.0)
-DICOM_INSTANCE_MB = env.int("WBCLAB_DICOM_INSTANCE_MB", default=256)
-DICOM_STOW_MB = env.int("WBCLAB_DICOM_STOW_MB", default=1024)
-DICOM_PACS_SECONDS = env.float("WBCLAB_DICOM_PACS_SECONDS", default=120.0)
-# Of a UID root of the laboratory's own; empty: UIDs are made from UUIDs (2.25).
-DICOM_UID_ROOT = env.str("WBCLAB_DICOM_UID_ROOT", default="")
-# What pseudonyms, shifted dates and replaced UIDs of de-identified sets follow from; empty: the
-# secret key. Another one gives every patient another pseudonym.
-DEIDENTIFICATION_SECRET = env.str("WBCLAB_DEIDENTIFICATION_SECRET", default="")
-SOFTWARE_VERSION = env.str("WBCLAB_VERSION", default="unreleased")
-# Data sets on their way in, and the bodies of large requests: on disk, not in a memory file system.
-INCOMING_DIR = Path(env.str("WBCLAB_INCOMING_DIR", default=str(HOME / "incoming")))
-INCOMING_DIR.mkdir(parents=True, exist_ok=True)
-FILE_UPLOAD_TEMP_DIR = INCOMING_DIR
 
 # --- queue and worker -----------------------------------------------------------------------------
 REDIS_URL = env.str("WBCLAB_REDIS_URL", default="")
@@ -317,15 +247,6 @@ if REDIS_URL:
         }
     }
 
-# --- deliveries to other systems ------------------------------------------------------------------
-DELIVERY_MAX_ATTEMPTS = env.int("WBCLAB_DELIVERY_MAX_ATTEMPTS", default=20)
-DELIVERY_BACKOFF_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_SECONDS", default=2.0)
-DELIVERY_BACKOFF_CAP_SECONDS = env.float("WBCLAB_DELIVERY_BACKOFF_CAP_SECONDS", default=300.0)
-# Names, addresses and networks that may be called although they are not public.
-DELIVERY_ALLOWED_HOSTS = env.list("WBCLAB_DELIVERY_ALLOWED_HOSTS", default=[])
-DELIVERY_SECRETS_DIR = env.str("WBCLAB_DELIVERY_SECRETS_DIR", default="/run/secrets")
-DELIVERY_DOORBELL_PATH = HOME / "deliveries-doorbell"
-
 CELERY_BROKER_URL = REDIS_URL or None
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "classify"
@@ -335,23 +256,6 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # The broker is a doorbell: a caller must never wait for one that is away.
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "socket_timeout": 5}
-
-# --- HL7 v2 over MLLP -----------------------------------------------------------------------------
-HL7_HOST = env.str("WBCLAB_HL7_HOST", default="127.0.0.1")
-HL7_PORT = env.int("WBCLAB_HL7_PORT", default=2575)
-HL7_SITE = env.str("WBCLAB_HL7_SITE", default="")
-HL7_USER = env.str("WBCLAB_HL7_USER", default="integration")
-HL7_CHARSET = env.str("WBCLAB_HL7_CHARSET", default="UNICODE UTF-8")
-HL7_PROCESSING_ID = env.str("WBCLAB_HL7_PROCESSING_ID", default="P")
-HL7_OWN_ISSUER = env.str("WBCLAB_HL7_OWN_ISSUER", default="")
-HL7_PEERS = env.list("WBCLAB_HL7_PEERS", default=[])
-HL7_MESSAGE_BYTES = env.int("WBCLAB_HL7_MESSAGE_BYTES", default=1_000_000)
-HL7_CONNECTIONS = env.int("WBCLAB_HL7_CONNECTIONS", default=64)
-HL7_IDLE_SECONDS = env.float("WBCLAB_HL7_IDLE_SECONDS", default=600.0)
-HL7_MESSAGE_SECONDS = env.float("WBCLAB_HL7_MESSAGE_SECONDS", default=30.0)
-HL7_TLS_CERTIFICATE = env.str("WBCLAB_HL7_TLS_CERTIFICATE", default="")
-HL7_TLS_KEY = env.str("WBCLAB_HL7_TLS_KEY", default="")
-HL7_TLS_CLIENT_CA = env.str("WBCLAB_HL7_TLS_CLIENT_CA", default="")
 
 # --- REST -----------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
@@ -372,10 +276,6 @@ REST_KNOX = {
 # Requests a minute for each token; counted in Redis for all processes, else in the one there is.
 RATE_LIMIT = env.int("WBCLAB_RATE_LIMIT", default=6000)
 IDEMPOTENCY_HOURS = env.int("WBCLAB_IDEMPOTENCY_HOURS", default=24)
-# URIs of identifiers in FHIR, where they differ from the defaults (docs/integration.md).
-FHIR_SYSTEMS = env.json("WBCLAB_FHIR_SYSTEMS", default={})
-if _problem := systems_problem(FHIR_SYSTEMS):
-    raise environ.ImproperlyConfigured(f"WBCLAB_FHIR_SYSTEMS: {_problem}")
 SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.1",
     "TITLE": "wbclab",
@@ -390,40 +290,5 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "HealthState": "specimens.api.serializers.HEALTH_STATES",
         "ReceivedStatus": "specimens.api.v1.cells.FATES",
-    },
-}
-
-# --- metrics --------------------------------------------------------------------------------------
-# What Prometheus shows to be let in; empty: there is no /metrics.
-METRICS_TOKEN = env.str("WBCLAB_METRICS_TOKEN", default="")
-if METRICS_TOKEN and len(METRICS_TOKEN) < 16:
-    raise environ.ImproperlyConfigured("WBCLAB_METRICS_TOKEN must have 16 characters or more.")
-
-# --- logging --------------------------------------------------------------------------------------
-LOG_FORMAT = env.str("WBCLAB_LOG_FORMAT", default="console")
-if LOG_FORMAT not in ("console", "json"):
-    raise environ.ImproperlyConfigured("WBCLAB_LOG_FORMAT must be console or json.")
-SLOW_QUERY_SECONDS = env.float("WBCLAB_SLOW_QUERY_SECONDS", default=1.0)
-LOGGING_CONFIG = "wbclab.logs.configure"
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"lines": {"()": "wbclab.logs.formatter", "as_json": LOG_FORMAT == "json"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "lines"}},
-    "root": {"handlers": ["console"], "level": env.str("WBCLAB_LOG_LEVEL", default="INFO")},
-    "loggers": {
-        # Lines of their own of each request, with its address: wbclab.request_log writes ours.
-        "django.server": {"propagate": False, "handlers": []},
-        "uvicorn.access": {"propagate": False, "handlers": []},
-        "uvicorn": {"propagate": True, "handlers": []},
-        "django.request": {"level": "ERROR"},
-        # Below a warning they repeat what passes through them: parameters, headers, data sets.
-        **{
-            name: {"level": "WARNING"}
-            for name in (
-                *("django.db", "django.template", "httpx", "httpcore", "pynetdicom", "pydicom"),
-                *("axes", "hl7", "botocore", "boto3", "s3transfer", "urllib3", "PIL"),
-            )
-        },
     },
 }
