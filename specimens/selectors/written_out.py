@@ -4,13 +4,14 @@ Only for what each image or each call needs: there the ORM takes longer to compo
 the database to answer it.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import Field, Model
 
 M = TypeVar("M", bound=Model)
@@ -22,12 +23,15 @@ def cursor() -> AbstractContextManager[Any]:
 
     Others get their parameters written into the text, and are parsed and planned at each call.
     """
-    wrapper = connection.cursor()
-    if connection.vendor == "postgresql":
-        from django.db.backends.postgresql.base import ServerBindingCursor
+    database: Any = connections[DEFAULT_DB_ALIAS]  # `connection` looks it up at each attribute
+    if database.vendor != "postgresql":
+        return cast("AbstractContextManager[Any]", database.cursor())
+    from django.db.backends.postgresql.base import ServerBindingCursor
 
-        wrapper.cursor = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
-    return cast("AbstractContextManager[Any]", wrapper)
+    database.ensure_connection()
+    bare = ServerBindingCursor(database.connection)  # type: ignore[call-arg]
+    wrap = database.make_debug_cursor if database.queries_logged else database.make_cursor
+    return cast("AbstractContextManager[Any]", wrap(bare))
 
 
 def rows(statement: str, values: Values) -> list[Any]:
@@ -69,6 +73,37 @@ class Columns(Generic[M]):
         for place, convert in _converters(self._model, self._names):
             converted[place] = convert(converted[place])
         return self._model.from_db(connection.alias, self._names, converted)
+
+
+class NewRows(Generic[M]):
+    """Instances on their way into a table, all of them as one parameter (PostgreSQL only).
+
+    For columns of numbers, texts and times; the database draws the primary key.
+
+    Attributes:
+        columns: those that are written, with commas.
+    """
+
+    def __init__(self, model: type[M]) -> None:
+        self._fields = [f for f in model._meta.concrete_fields if not f.primary_key]
+        self.columns: Final = ", ".join(f'"{field.column}"' for field in self._fields)
+
+    @property
+    def given(self) -> str:
+        """What to select `columns` from; it takes one parameter."""
+        types = ", ".join(f'"{f.column}" {f.db_type(connection)}' for f in self._fields)
+        return f"json_to_recordset(%s) AS given ({types})"
+
+    def parameter(self, instances: Sequence[M]) -> str:
+        """Return the values of the instances, in their order."""
+        values = [
+            {
+                f.column: f.get_db_prep_save(getattr(one, f.attname), connection)
+                for f in self._fields
+            }
+            for one in instances
+        ]
+        return json.dumps(values, default=str)
 
 
 def parted(row: Values, *parts: Columns[Any]) -> list[Values]:

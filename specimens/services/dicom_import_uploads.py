@@ -56,9 +56,8 @@ def add_files(
                 raise
             # What came before it is stored, so the call as a whole cannot be refused any more.
             code, text = not_stored(refusal)
-            answers[place] = Received(
-                clean_filename(upload.name), "refused", None, None, code, text
-            )
+            name = clean_filename(upload.name)
+            answers[place] = Received(name, "refused", code=code, message=text)
     return [answers[place] for place in range(len(uploads))]
 
 

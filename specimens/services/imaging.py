@@ -14,11 +14,11 @@ from django.db import InterfaceError, OperationalError, transaction
 from classifier.imaging.intake import ImageHeader, inspect
 from classifier.imaging.refusal import ImageRefused
 from specimens import workflow
-from specimens.models import CellImage, Job, Site, Specimen, User
+from specimens.models import CellImage, Site, Specimen, User
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
 from specimens.services.errors import StorageUnavailable
-from specimens.services.queue_entry import enqueue, refuse_when_full, urgency_of
+from specimens.services.queue_entry import add_and_enqueue, refuse_when_full, urgency_of
 from specimens.services.storage import written_together
 
 logger = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ class Received:
     filename: str
     status: Literal["accepted", "duplicate", "refused"]
     cell_image: CellImage | None = None
-    job: Job | None = None
     code: str = ""
     message: str = ""
     upload: "UploadedFile[bytes] | None" = field(default=None, repr=False)
@@ -167,30 +166,39 @@ def _delete(names: Iterable[str]) -> None:
         default_storage.delete(name)
 
 
-@transaction.atomic
 def _write_rows(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,
 ) -> None:
     if specimen is not None:
-        # The lock makes the second look at duplicates final: two people may drop the same folder.
-        locked = Specimen.objects.select_for_update(of=("self",)).select_related("order")
-        specimen = locked.get(pk=specimen.pk)
-        state = workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
-        _mark_duplicates([a for a in answers if a.status == "accepted"], specimen)
-    accepted = [a for a in answers if a.status == "accepted"]
-    images = CellImage.objects.bulk_create([a.cell_image for a in accepted if a.cell_image])
-    jobs = enqueue(images=images, specimen=specimen)
-    for answer, job in zip(accepted, jobs, strict=True):
-        answer.job = job
-    if accepted and specimen is not None:
-        specimen.state = state
-        specimen.save(update_fields=["state"])
-        audit.record(
-            actor=actor,
-            action="specimen.images_added",
-            subject=specimen,
-            specimen=specimen,
-            details={"images": len(accepted), "source": accepted[0].cell_image.source},  # type: ignore[union-attr]
-        )
+        _write_rows_of_specimen(answers, actor, specimen)
+        return
+    images = [a.cell_image for a in answers if a.status == "accepted" and a.cell_image]
+    add_and_enqueue(images=images, specimen=None)
+
+
+@transaction.atomic
+def _write_rows_of_specimen(
+    answers: Sequence[Received],
+    actor: User | None,
+    specimen: Specimen,
+) -> None:
+    # The lock makes the second look at duplicates final: two people may drop the same folder.
+    locked = Specimen.objects.select_for_update(of=("self",)).select_related("order")
+    specimen = locked.get(pk=specimen.pk)
+    state = workflow.after(workflow.Act.ADD_IMAGES, specimen.state)
+    _mark_duplicates([a for a in answers if a.status == "accepted"], specimen)
+    images = [a.cell_image for a in answers if a.status == "accepted" and a.cell_image]
+    if not images:
+        return
+    add_and_enqueue(images=images, specimen=specimen)
+    specimen.state = state
+    specimen.save(update_fields=["state"])
+    audit.record(
+        actor=actor,
+        action="specimen.images_added",
+        subject=specimen,
+        specimen=specimen,
+        details={"images": len(images), "source": images[0].source},
+    )

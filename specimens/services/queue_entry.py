@@ -8,11 +8,11 @@ that of arrival, so that one specimen after the other is complete.
 
 import time
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Final
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Min, QuerySet
 
 from specimens import workflow
@@ -20,7 +20,7 @@ from specimens.models import CellImage, Job, Site, Specimen, User
 from specimens.models.patients_orders import Priority
 from specimens.permissions import Action, require, visible_to
 from specimens.selectors import clock
-from specimens.selectors.written_out import rows
+from specimens.selectors.written_out import NewRows, rows, stored
 from specimens.services import audit, doorbell
 from specimens.services.errors import QueueFull
 
@@ -37,6 +37,22 @@ SELECT (
     ORDER BY turn DESC LIMIT 1
 )
 """
+# Both rows of each image, in one round trip; outside a transaction it is one of its own.
+_ADD: Final = """
+WITH added AS (
+    INSERT INTO specimens_cellimage ({columns}) SELECT {columns} FROM {given}
+    RETURNING id, site_id, specimen_id, file
+), turns (served, last) AS ({turns}), queued AS (
+    INSERT INTO specimens_job (cell_image_id, site_id, specimen_id, state, priority, turn,
+        attempts, worker, error_code, error, created_at, due_at)
+    SELECT id, site_id, specimen_id, 'queued', %s,
+        greatest(0, served, last + 1) + row_number() OVER (ORDER BY id) - 1,
+        0, '', '', '', %s, %s
+    FROM added, turns
+)
+SELECT file, id FROM added
+"""
+_NEW: Final = NewRows(CellImage)
 
 # By site, urgency and limit: until when a count holds, and how many more images it leaves room for.
 _counts: dict[tuple[int, int, int], tuple[float, int]] = {}
@@ -79,6 +95,31 @@ def refuse_when_full(*, site: Site, urgency: Job.Urgency, images: int = 1) -> No
 def forget_counts() -> None:
     """Count anew at the next call."""
     _counts.clear()
+
+
+def add_and_enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -> None:
+    """Write new images of one site, each with a file of its own, and queue them in their order.
+
+    They get their numbers. In the transaction at hand, else in one of its own. Rings on commit.
+    """
+    if not images:
+        return
+    if connection.vendor != "postgresql":  # which alone writes two tables in one statement
+        with transaction.atomic():
+            enqueue(images=CellImage.objects.bulk_create(images), specimen=specimen)
+        return
+    urgency, now = urgency_of(specimen).value, stored(Job, "due_at", clock.now())
+    values = [_NEW.parameter(images), urgency, urgency, images[0].site_id, urgency, now, now]
+    numbers = dict(rows(_add_statement(), values))
+    for image in images:
+        image.pk = numbers[image.file.name]
+        image._state.adding, image._state.db = False, connection.alias
+    transaction.on_commit(partial(doorbell.ring, jobs=len(images)))
+
+
+@cache
+def _add_statement() -> str:
+    return _ADD.format(columns=_NEW.columns, given=_NEW.given, turns=_TURNS)
 
 
 def enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -> list[Job]:
