@@ -1,6 +1,6 @@
 """What every engine offers, and what all of them do alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,24 @@ ImageArray = npt.NDArray[np.uint8]
 
 class EngineUnavailableError(Exception):
     """The runtime of an engine is not installed; the message says what to install."""
+
+
+class Computation(Protocol):
+    """A batch whose images arrive one after the other: an engine may begin before the last."""
+
+    def add(self, image: ImageArray) -> None:
+        """Take one image, uint8 (128, 128, 3).
+
+        Raises:
+            ValueError: another shape or type.
+        """
+
+    def predictions(self) -> list[CellPrediction]:
+        """Wait for the predictions, in the order in which the images were added.
+
+        Raises:
+            ValueError: the network returned NaN.
+        """
 
 
 class Engine(Protocol):
@@ -42,6 +60,13 @@ class Engine(Protocol):
             batch_sizes: numbers of images; every size the engine distinguishes if None.
         """
 
+    def begin(self, count: int) -> Computation:
+        """Begin a batch of `count` images; fewer may come, for some may turn out unreadable.
+
+        Raises:
+            RuntimeError: no model is loaded.
+        """
+
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """Predictions in the order of the images.
 
@@ -53,6 +78,23 @@ class Engine(Protocol):
             ValueError: another shape or type, or the network returned NaN.
             RuntimeError: no model is loaded.
         """
+
+
+class Gathered:
+    """The computation of an engine that begins when all images are there."""
+
+    def __init__(self, classify: Callable[[ImageArray], list[CellPrediction]]) -> None:
+        self._classify = classify
+        self._images: list[ImageArray] = []
+
+    def add(self, image: ImageArray) -> None:
+        """See `Computation.add`."""
+        check_images(image[np.newaxis])
+        self._images.append(image)
+
+    def predictions(self) -> list[CellPrediction]:
+        """See `Computation.predictions`."""
+        return self._classify(np.stack(self._images)) if self._images else []
 
 
 def check_images(images: ImageArray) -> None:

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,25 +51,61 @@ class OnnxRuntimeEngine:
             images = np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
             self.classify(images)
             if self._loaded is not None:
-                self._loaded.compute(images[:1], alone=True)
+                self._loaded.compute(list(images[:1]), alone=True)
+
+    def begin(self, count: int) -> "Parts":
+        """See `Engine.begin`. Parts that are complete are computed while others are awaited."""
+        if self._loaded is None:
+            raise RuntimeError("load a model before classifying")
+        return Parts(count, self._threads, self._loaded, self._pool)
 
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
-        loaded = self._loaded
-        if loaded is None:
-            raise RuntimeError("load a model before classifying")
+        computation = self.begin(len(images))
         check_images(images)
-        if len(images) == 0:
-            return []
-        if len(images) == 1:
-            # Threads that wait for each other a hundred times an image gain on free cores only; on
-            # busy ones they take twice as long as one. This thread is among those that run.
-            return loaded.decide([loaded.compute(images, alone=running_threads() <= 2)])
+        for image in images:
+            computation.add(image)
+        return computation.predictions()
+
+
+class Parts:
+    """A batch divided among the cores."""
+
+    def __init__(
+        self, count: int, threads: int, loaded: "_Loaded", pool: ThreadPoolExecutor
+    ) -> None:
+        self._loaded = loaded
+        self._pool = pool
+        self._count = count
         # As many parts as keep all cores busy to the end: of ten images each of four cores has two
         # or three, where parts of two would give one of them four.
-        rounds = -(-len(images) // (PART * self._threads))
-        parts = np.array_split(images, min(len(images), rounds * self._threads))
-        return loaded.decide(list(self._pool.map(loaded.compute, parts)))
+        rounds = -(-count // (PART * threads))
+        self._size, self._larger = divmod(count, min(count, rounds * threads) or 1)
+        self._part: list[ImageArray] = []
+        self._under_way: list[Future[Outputs]] = []
+
+    def add(self, image: ImageArray) -> None:
+        """See `Computation.add`."""
+        check_images(image[np.newaxis])
+        self._part.append(image)
+        larger = len(self._under_way) < self._larger
+        if len(self._part) >= self._size + larger and self._count > 1:
+            self._begin_part()
+
+    def predictions(self) -> list[CellPrediction]:
+        """See `Computation.predictions`."""
+        if not self._under_way and len(self._part) == 1:
+            # Threads that wait for each other a hundred times an image gain on free cores only; on
+            # busy ones they take twice as long as one. This thread is among those that run.
+            alone = running_threads() <= 2
+            return self._loaded.decide([self._loaded.compute(self._part, alone=alone)])
+        if self._part:
+            self._begin_part()
+        return self._loaded.decide([part.result() for part in self._under_way])
+
+    def _begin_part(self) -> None:
+        self._under_way.append(self._pool.submit(self._loaded.compute, self._part))
+        self._part = []
 
 
 class _Loaded:
@@ -84,15 +120,17 @@ class _Loaded:
         self._names = list(OUTPUT_NAMES)[: len(self._shared.get_outputs())]
         _return_free_memory()
 
-    def compute(self, images: ImageArray, alone: bool = False) -> Outputs:
+    def compute(self, images: Sequence[ImageArray], alone: bool = False) -> Outputs:
         """Outputs of the network for a few images; `alone` is for one caller at a time."""
         session = self._wide if alone else self._shared
-        inputs = {"image": np.ascontiguousarray(images, dtype=self._artifact.input_dtype)}
+        inputs = {"image": np.asarray(images, dtype=self._artifact.input_dtype)}
         outputs: Outputs = session.run(self._names, inputs)
         return outputs
 
     def decide(self, parts: Sequence[Outputs]) -> list[CellPrediction]:
         """Predictions from the outputs for the parts of a batch."""
+        if not parts:
+            return []
         return decide(RawOutputs(*map(np.concatenate, zip(*parts, strict=True))), self._artifact)
 
 

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from classifier.artifact import KERAS_WEIGHTS_FILE, ModelArtifact
 from classifier.decision import CellPrediction, RawOutputs, decide
 from classifier.engines.base import (
+    Computation,
     EngineUnavailableError,
+    Gathered,
     ImageArray,
     batches,
     check_images,
@@ -70,18 +72,26 @@ class TensorFlowEngine:
         for size in batch_sizes or self._buckets:
             self.classify(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
+    def begin(self, count: int) -> Computation:
+        """See `Engine.begin`. A device computes a whole batch at once."""
+        self._require_model()
+        return Gathered(self.classify)
+
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
-        if self._loaded is None:
-            raise RuntimeError("load a model before classifying")
+        function, artifact = self._require_model()
         check_images(images)
-        function, artifact = self._loaded
         predictions = []
         for batch in batches(images, self._buckets[-1]):
             outputs = function(_pad(batch, self._buckets))
             raw = RawOutputs(*(_array(outputs[name])[: len(batch)] for name in OUTPUT_NAMES))
             predictions += decide(raw, artifact)
         return predictions
+
+    def _require_model(self) -> tuple[Callable[[Any], Outputs], ModelArtifact]:
+        if self._loaded is None:
+            raise RuntimeError("load a model before classifying")
+        return self._loaded
 
 
 def visible_gpus() -> int:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -111,6 +111,11 @@ class DecoderPool:
         Raises:
             DecoderPoolError: no decoder can be started.
         """
+        answers = dict(self.answers(paths))
+        return [answers[task] for task in range(len(paths))]
+
+    def answers(self, paths: Sequence[PathPair]) -> Iterator[tuple[int, Answer]]:
+        """Like `prepare`, but hands over each answer as it comes, with its place in `paths`."""
         if not self._decoders:
             self.start()
         with self._lock:
@@ -118,11 +123,13 @@ class DecoderPool:
             try:
                 while batch.unfinished:
                     self._assign(batch)
+                    # The decoders are at work while the caller is.
+                    yield from batch.news()
                     self._collect(batch)
                     self._expire(batch)
+                yield from batch.news()
             finally:
                 self._abandon()
-            return batch.answers()
 
     def _add(self) -> Decoder:
         decoder = Decoder(self.memory_limit_bytes, self.timeout_s)
@@ -227,19 +234,17 @@ class _Batch:
 
     def __init__(self, paths: Sequence[PathPair]) -> None:
         self._paths = paths
-        self._answers: dict[int, Answer] = {}
+        self._news: list[tuple[int, Answer]] = []
         self._retried: set[int] = set()
         self.waiting = deque(range(len(paths)))
-
-    @property
-    def unfinished(self) -> bool:
-        return len(self._answers) < len(self._paths)
+        self.unfinished = len(paths)
 
     def request(self, task: int) -> bytes:
         return protocol.encode_request(*self._paths[task])
 
     def finish(self, task: int, answer: Answer) -> None:
-        self._answers[task] = answer
+        self._news.append((task, answer))
+        self.unfinished -= 1
 
     def lost(self, task: int, ended_by: signal.Signals | None, *, may_retry: bool) -> None:
         """An image whose decoder ended: once more if that may have been chance, else refused."""
@@ -254,5 +259,7 @@ class _Batch:
         else:
             self.finish(task, damaged("decoding it ended the decoder"))
 
-    def answers(self) -> list[Answer]:
-        return [self._answers[task] for task in range(len(self._paths))]
+    def news(self) -> list[tuple[int, Answer]]:
+        """What has become known since the last call."""
+        news, self._news = self._news, []
+        return news

@@ -3,41 +3,64 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from classifier.decision import CellPrediction
+from classifier.engines.base import Computation
 from classifier.imaging.decode import PreparedImage
-from classifier.imaging.pool import Answer
-from classifier.imaging.refusal import ImageRefused
+from classifier.imaging.pool import Answer, DecoderPool
 from classifier.models import ModelVersion
 from specimens.models import CellImage, Job, Prediction
+from specimens.services.image_files import keep_written, readable_path, writable_path
 from specimens.services.queue import Claim
 
 logger = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Batch:
-    """A claim and what the decoders made of its images, in its order."""
+    """A claim, and what became of its images: ready for the engine, or refused with code and text.
+
+    Attributes:
+        claim: empty where nothing was due, or was given back.
+        images: in the order in which they were decoded; before that, nothing.
+        failures: the same.
+        started: when it was claimed.
+        computing: since when the engine has had an image of it.
+    """
 
     claim: Claim
-    prepared: list[Answer] = field(default_factory=list)
+    images: list[tuple[Job, PreparedImage]] = field(default_factory=list)
+    failures: list[tuple[Job, str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
+    computing: float | None = None
 
     @property
-    def images(self) -> list[tuple[Job, PreparedImage]]:
-        pairs = zip(self.claim.jobs, self.prepared, strict=True)
-        return [(job, answer) for job, answer in pairs if isinstance(answer, PreparedImage)]
+    def decoded(self) -> bool:
+        return bool(self.images or self.failures)
 
-    @property
-    def failures(self) -> list[tuple[Job, str, str]]:
-        pairs = zip(self.claim.jobs, self.prepared, strict=True)
-        return [
-            (job, answer.code, answer.message)
-            for job, answer in pairs
-            if isinstance(answer, ImageRefused)
-        ]
+    def take(self, place: int, answer: Answer, computation: Computation | None) -> None:
+        """Note what became of the image at this place of the claim, and have it computed."""
+        job = self.claim.jobs[place]
+        if not isinstance(answer, PreparedImage):
+            self.failures.append((job, answer.code, answer.message))
+            return
+        self.images.append((job, answer))
+        if computation is not None:
+            self.compute(answer, computation)
+
+    def compute(self, image: PreparedImage, computation: Computation) -> None:
+        """Hand an image to the engine."""
+        self.computing = self.computing or time.perf_counter()
+        computation.add(image.pixels)
+
+    def empty(self) -> None:
+        """Forget what was given back."""
+        self.claim = Claim(self.claim.token)
+        self.images.clear()
+        self.failures.clear()
 
     @property
     def urgency(self) -> int:
@@ -45,7 +68,39 @@ class Batch:
         return int(self.claim.jobs[len(self.claim.jobs) // 2].priority)
 
 
-def prediction_of(
+def decode(batch: Batch, decoders: DecoderPool, computation: Computation | None = None) -> None:
+    """Decode the images of a claim; with a `computation`, each goes to the engine as it comes.
+
+    Raises OSError where the image store is away.
+    """
+    images = [job.cell_image for job in batch.claim.jobs]
+    for place, answer in decoders.answers([_paths(image) for image in images]):
+        batch.take(place, answer, computation)
+    for image in images:
+        keep_written(image.thumbnail_name)
+
+
+def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
+    return (
+        readable_path(str(image.file.name)),
+        writable_path(image.thumbnail_name),
+        image.frame,
+    )
+
+
+def predictions_of(
+    batch: Batch, found: Sequence[CellPrediction], version: ModelVersion, engine: str
+) -> list[Prediction]:
+    """Return what is written about a batch that the engine has just computed."""
+    seconds = time.perf_counter() - (batch.computing or batch.started)
+    share = seconds * 1000 / len(found)
+    return [
+        _prediction(job, image, result, version, engine, share)
+        for (job, image), result in zip(batch.images, found, strict=True)
+    ]
+
+
+def _prediction(
     job: Job,
     image: PreparedImage,
     result: CellPrediction,

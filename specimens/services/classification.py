@@ -8,31 +8,28 @@ import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
-import numpy as np
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, connection, connections
 
 from classifier.artifact import ModelArtifact
 from classifier.engines import create_engine
-from classifier.imaging.decode import PreparedImage
-from classifier.imaging.pool import Answer, DecoderPool
+from classifier.engines.base import Computation
+from classifier.imaging.pool import DecoderPool
 from classifier.models import ModelVersion
 from classifier.registry import register_model_version
-from specimens.models import CellImage, Job, Prediction
+from specimens.models import Prediction
 from specimens.services import results
-from specimens.services.batches import Batch, log_batch, prediction_of
+from specimens.services.batches import Batch, decode, log_batch, predictions_of
 from specimens.services.counters import WorkerCounters
 from specimens.services.heartbeat import Heart
-from specimens.services.image_files import keep_written, readable_path, writable_path
 from specimens.services.queue import (
     NOTHING_WAITS,
-    Claim,
     claim_jobs,
     finish_jobs,
     give_back_claim,
@@ -122,7 +119,7 @@ class ClassificationWorker:
             if self._stopped.is_set():
                 return ended
             # One that was tried before is alone: nothing else is in hand that it could take along.
-            retried = self._read(retries=True)
+            retried = self._claim(retries=True)
             self._since_retry = 0
             if not retried.claim.jobs and not left:
                 return ended
@@ -134,14 +131,14 @@ class ClassificationWorker:
         Returns how many jobs ended, and whether fresh ones may be left.
         """
         ended = 0
-        batch: Batch | None = self._read()
+        batch: Batch | None = self._claim()
         while batch is not None and batch.claim.jobs:
             if len(batch.claim.jobs) == settings.BATCH_SIZE:
                 more, batch = self._run_full(batch)
             else:
                 # Nothing waits behind it: whoever sent it is answered without a change of threads.
                 ended += self._run(batch)
-                more, batch = self._let_pass(self._read())
+                more, batch = self._let_pass(self._claim())
             ended += more
         return ended, batch is None
 
@@ -156,9 +153,12 @@ class ClassificationWorker:
         try:
             while following is not None and len(following.claim.jobs) == settings.BATCH_SIZE:
                 batch = following
+                computation = self._begin(batch)
+                if not batch.claim.jobs:  # given back
+                    break
                 reading = self._reader.submit(_with_connection, self._read)
                 under_way.append(reading)
-                predictions = self._classify(batch.claim, batch.images)
+                predictions = self._predict(batch, computation)
                 following = reading.result()
                 # One write at a time: what piles up here would be lost with the process.
                 ended += sum(writing.result() for writing in under_way[:-1])
@@ -167,7 +167,7 @@ class ClassificationWorker:
                 ]
                 more, following = self._let_pass(following)
                 ended += more
-            return ended + under_way[0].result(), following
+            return ended + sum(writing.result() for writing in under_way), following
         finally:
             wait(under_way)
 
@@ -189,17 +189,17 @@ class ClassificationWorker:
                 return ended, None
             if fresh >= batch.urgency:
                 break
-            urgent = self._read(limit=room, more_urgent_than=batch.urgency)
+            urgent = self._claim(limit=room, more_urgent_than=batch.urgency)
             if not urgent.claim.jobs:  # another worker was first
                 break
             ended += self._run(urgent)
             room -= len(urgent.claim.jobs)
         return ended, batch
 
-    def _read(
+    def _claim(
         self, *, limit: int = 0, retries: bool = False, more_urgent_than: int | None = None
     ) -> Batch:
-        """Claim what is due, and decode it."""
+        """Claim what is due."""
         started = time.perf_counter()
         with self._database:
             claim = claim_jobs(
@@ -208,30 +208,52 @@ class ClassificationWorker:
                 retries=retries,
                 more_urgent_than=more_urgent_than,
             )
-        if not claim.jobs:
-            return Batch(claim)
-        self._heart.hold(claim.token)
+        if claim.jobs:
+            self._heart.hold(claim.token)
+        return Batch(claim, started=started)
+
+    def _read(self) -> Batch:
+        """Claim what is due, and decode it while the engine has other work."""
+        batch = self._claim()
+        self._decode(batch)
+        return batch
+
+    def _begin(self, batch: Batch) -> Computation:
+        """Have a batch computed; what has not been decoded goes to the engine image by image."""
+        computation = self.engine.begin(len(batch.claim.jobs))
+        if batch.decoded:
+            for _, image in batch.images:
+                batch.compute(image, computation)
+        else:
+            self._decode(batch, computation)
+        return computation
+
+    def _decode(self, batch: Batch, computation: Computation | None = None) -> None:
+        """Decode the images of a claim; where the image store is away, give the claim back."""
         try:
-            return Batch(claim, self._prepare(claim), started)
+            decode(batch, self.decoders, computation)
         except OSError as error:
             # No image is to blame. The sweep rings again, and then perhaps the store is back.
-            logger.warning("the image store is away", images=len(claim.jobs), error=error)
-            self._give_back(Batch(claim))
-            return Batch(Claim(claim.token))
+            logger.warning("the image store is away", images=len(batch.claim.jobs), error=error)
+            self._give_back(batch)
         except BaseException:
-            self._heart.let_go(claim.token)
+            self._heart.let_go(batch.claim.token)
             raise
 
     def _give_back(self, batch: Batch) -> None:
         with self._database:
             give_back_claim(token=batch.claim.token)
         self._heart.let_go(batch.claim.token)
+        batch.empty()
 
     def _run(self, batch: Batch) -> int:
         """Compute and write a batch with nothing beside it; return how many jobs ended."""
         if not batch.claim.jobs:
             return 0
-        return self._write(batch, self._classify(batch.claim, batch.images))
+        computation = self._begin(batch)
+        if not batch.claim.jobs:  # given back
+            return 0
+        return self._write(batch, self._predict(batch, computation))
 
     def _write(self, batch: Batch, predictions: Sequence[Prediction]) -> int:
         """Write what became of a batch, and wake who waits for it."""
@@ -250,35 +272,26 @@ class ClassificationWorker:
         log_batch(batch, predictions, seconds)
         return ended
 
-    def _prepare(self, claim: Claim) -> list[Answer]:
-        """Decode the images of a claim; raises OSError where the image store is away."""
-        prepared = self.decoders.prepare([_paths(job.cell_image) for job in claim.jobs])
-        for job in claim.jobs:
-            keep_written(job.cell_image.thumbnail_name)
-        return prepared
-
-    def _classify(
-        self, claim: Claim, images: Sequence[tuple[Job, PreparedImage]]
-    ) -> list[Prediction]:
-        """Classify a batch; where that fails, one by one, and give back what fails alone."""
-        if not images:
+    def _predict(self, batch: Batch, computation: Computation) -> list[Prediction]:
+        """Wait for a batch; where that fails, compute its images one by one."""
+        if not batch.images:
             return []
-        started = time.perf_counter()
         try:
-            results = self.engine.classify(np.stack([image.pixels for _, image in images]))
+            found = computation.predictions()
         except Exception as error:
-            logger.exception("the engine failed on a batch", images=len(images))
-            if len(images) == 1:
-                job = images[0][0]
-                with self._database:
-                    return_job(token=claim.token, job=job, code="engine_error", text=str(error))
-                return []
-            return [p for pair in images for p in self._classify(claim, [pair])]
-        share = (time.perf_counter() - started) * 1000 / len(images)
-        return [
-            prediction_of(job, image, result, self.version, self.engine.name, share)
-            for (job, image), result in zip(images, results, strict=True)
-        ]
+            logger.exception("the engine failed on a batch", images=len(batch.images))
+            return self._one_by_one(batch, error)
+        return predictions_of(batch, found, self.version, self.engine.name)
+
+    def _one_by_one(self, batch: Batch, error: Exception) -> list[Prediction]:
+        """Compute what failed together; what fails alone is given back."""
+        if len(batch.images) == 1:
+            job, token = batch.images[0][0], batch.claim.token
+            with self._database:
+                return_job(token=token, job=job, code="engine_error", text=str(error))
+            return []
+        alone = [replace(batch, images=[pair], computing=None) for pair in batch.images]
+        return [found for one in alone for found in self._predict(one, self._begin(one))]
 
 
 def _with_connection(work: Callable[[], T]) -> T:
@@ -288,11 +301,3 @@ def _with_connection(work: Callable[[], T]) -> T:
     except DatabaseError:
         connection.close()
         raise
-
-
-def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
-    return (
-        readable_path(str(image.file.name)),
-        writable_path(image.thumbnail_name),
-        image.frame,
-    )

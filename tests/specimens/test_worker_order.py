@@ -16,7 +16,7 @@ from django.db import transaction
 
 from classifier.decision import CellPrediction
 from classifier.engines import Engine
-from classifier.engines.base import ImageArray
+from classifier.engines.base import Computation, ImageArray
 from specimens.models import CellImage, Job, Order, Prediction, Specimen
 from specimens.services import doorbell
 from specimens.services.classification import ClassificationWorker
@@ -40,10 +40,26 @@ class Watched:
     def name(self) -> str:
         return self.engine.name
 
-    def classify(self, images: ImageArray) -> list[CellPrediction]:
-        self.sizes.append(len(images))
-        self.before(len(self.sizes))
-        return self.engine.classify(images)
+    def begin(self, count: int) -> "WatchedComputation":
+        return WatchedComputation(self, self.engine.begin(count))
+
+
+class WatchedComputation:
+    """A batch of a watched engine. What happens does while it is under way."""
+
+    def __init__(self, watched: Watched, computation: Computation) -> None:
+        self.watched = watched
+        self.computation = computation
+        self.size = 0
+
+    def add(self, image: ImageArray) -> None:
+        self.size += 1
+        self.computation.add(image)
+
+    def predictions(self) -> list[CellPrediction]:
+        self.watched.sizes.append(self.size)
+        self.watched.before(len(self.watched.sizes))
+        return self.computation.predictions()
 
 
 @pytest.fixture
