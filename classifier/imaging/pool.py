@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -114,7 +114,7 @@ class DecoderPool:
         answers = dict(self.answers(paths))
         return [answers[task] for task in range(len(paths))]
 
-    def answers(self, paths: Sequence[PathPair]) -> Iterator[tuple[int, Answer]]:
+    def answers(self, paths: Sequence[PathPair]) -> Generator[tuple[int, Answer]]:
         """Like `prepare`, but hands over each answer as it comes, with its place in `paths`."""
         if not self._decoders:
             self.start()

@@ -121,9 +121,9 @@ class ClassificationWorker:
             # One that was tried before is alone: nothing else is in hand that it could take along.
             retried = self._claim(retries=True)
             self._since_retry = 0
+            ended += self._run(retried)
             if not retried.claim.jobs and not left:
                 return ended
-            ended += self._run(retried)
 
     def _drain_fresh(self) -> tuple[int, bool]:
         """Work until nothing fresh is due, or one that was tried before has its turn.
@@ -138,6 +138,8 @@ class ClassificationWorker:
             else:
                 # Nothing waits behind it: whoever sent it is answered without a change of threads.
                 ended += self._run(batch)
+                if not batch.claim.jobs:  # given back
+                    break
                 more, batch = self._let_pass(self._claim())
             ended += more
         return ended, batch is None
@@ -190,9 +192,9 @@ class ClassificationWorker:
             if fresh >= batch.urgency:
                 break
             urgent = self._claim(limit=room, more_urgent_than=batch.urgency)
-            if not urgent.claim.jobs:  # another worker was first
-                break
             ended += self._run(urgent)
+            if not urgent.claim.jobs:  # another worker was first, or it was given back
+                break
             room -= len(urgent.claim.jobs)
         return ended, batch
 

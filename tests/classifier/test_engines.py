@@ -98,6 +98,17 @@ def test_the_size_of_the_batch_does_not_matter(
     )
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("announced", "come"), [(10, 10), (10, 7), (10, 1), (4, 0), (1, 1)])
+def test_images_may_come_one_by_one_and_fewer_than_announced(
+    name: str, announced: int, come: int, loaded: dict[str, Engine], noise: ImageArray
+) -> None:
+    computation = loaded[name].begin(announced)
+    for image in noise[:come]:
+        computation.add(image)
+    assert_same(computation.predictions(), loaded[name].classify(noise[:come]))
+
+
 @pytest.mark.parametrize("running", [1, 100])
 def test_one_image_is_computed_alike_on_free_and_on_busy_cores(
     running: int, loaded: dict[str, Engine], noise: ImageArray, monkeypatch: pytest.MonkeyPatch
@@ -169,12 +180,16 @@ def test_what_is_no_batch_of_prepared_images_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="received"):
         loaded[name].classify(images)
+    with pytest.raises(ValueError, match="received"):
+        loaded[name].begin(2).add(images[0])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_has_to_be_loaded_first(name: str) -> None:
     with pytest.raises(RuntimeError, match="load a model"):
         create_engine(name).classify(np.zeros((1, 128, 128, 3), np.uint8))
+    with pytest.raises(RuntimeError, match="load a model"):
+        create_engine(name).begin(1)
 
 
 def test_an_unknown_engine_is_named() -> None:

@@ -88,6 +88,23 @@ def test_no_images(pool: DecoderPool) -> None:
     assert pool.prepare([]) == []
 
 
+def test_answers_are_handed_over_as_they_come(cell: Path, stuck: Path, pool: DecoderPool) -> None:
+    answers = pool.answers([(stuck, None), (cell, None), (cell, None)])
+    came = [(place, code_of(answer)) for place, answer in answers]
+    assert came == [(1, "prepared"), (2, "prepared"), (0, "decode_timeout")]
+
+
+def test_who_does_not_wait_for_the_last_answer_leaves_no_decoder_behind(
+    cell: Path, stuck: Path, pool: DecoderPool
+) -> None:
+    before = set(pool.pids)
+    answers = pool.answers([(stuck, None), (cell, None)])
+    next(answers)
+    answers.close()
+    assert len(before & set(pool.pids)) == 1
+    assert [code_of(a) for a in pool.prepare([(cell, None)] * 4)] == ["prepared"] * 4
+
+
 def test_a_batch_uses_every_process(cell: Path, pool: DecoderPool) -> None:
     before = [decoder.served for decoder in pool._decoders]
     pool.prepare([(cell, None)] * 32)

@@ -18,7 +18,7 @@ from classifier.decision import CellPrediction
 from classifier.engines import Engine
 from classifier.engines.base import Computation, ImageArray
 from specimens.models import CellImage, Job, Order, Prediction, Specimen
-from specimens.services import doorbell
+from specimens.services import batches, doorbell
 from specimens.services.classification import ClassificationWorker
 from specimens.services.queue_entry import enqueue
 from tests.factories import Cast, picture
@@ -29,12 +29,13 @@ BATCH = 4
 
 
 class Watched:
-    """An engine that counts the images of each call, and lets something happen before it."""
+    """An engine that counts the images of each batch, and lets something happen meanwhile."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.sizes: list[int] = []
         self.before: Callable[[int], None] = lambda call: None
+        self.at_image: Callable[[], object] = lambda: None
 
     @property
     def name(self) -> str:
@@ -54,6 +55,7 @@ class WatchedComputation:
 
     def add(self, image: ImageArray) -> None:
         self.size += 1
+        self.watched.at_image()
         self.computation.add(image)
 
     def predictions(self) -> list[CellPrediction]:
@@ -79,16 +81,19 @@ def engine(worker: ClassificationWorker) -> Watched:
 
 
 def _queue(cast: Cast, specimen: Specimen | None, count: int) -> list[Job]:
-    name = default_storage.save(f"{uuid.uuid4().hex}.png", ContentFile(picture(1)))
     images = [
         CellImage(
-            site=cast.site, specimen=specimen, file=name, sha256=uuid.uuid4().hex, size=1,
+            site=cast.site, specimen=specimen, file=_stored(), sha256=uuid.uuid4().hex, size=1,
             filename="x.png", media_type="image/png", source="demo",
         )
         for _ in range(count)
     ]  # fmt: skip
     with transaction.atomic():
         return enqueue(images=CellImage.objects.bulk_create(images), specimen=specimen)
+
+
+def _stored() -> str:
+    return default_storage.save(f"{uuid.uuid4().hex}.png", ContentFile(picture(1)))
 
 
 def _stat(cast: Cast) -> Specimen:
@@ -191,4 +196,48 @@ def test_told_to_stop_it_ends_what_is_computed_and_gives_the_rest_back(
     assert worker.drain(stopped) == BATCH
     assert Job.objects.filter(state=Job.State.QUEUED, attempts=0).count() == 5 * BATCH
     assert worker.drain() == 5 * BATCH
+    assert _all_done_once()
+
+
+@pytest.mark.parametrize("count", [BATCH - 1, BATCH])
+def test_the_engine_has_the_first_image_before_the_last_is_decoded(
+    count: int, cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    *_, last = _queue(cast, None, count)
+    waited: list[bool] = []
+    thumbnail = last.cell_image.thumbnail_name
+    engine.at_image = lambda: waited.append(not default_storage.exists(thumbnail))
+    assert worker.drain() == count
+    assert (waited[0], waited[-1]) == (True, False)
+    assert _all_done_once()
+
+
+def test_a_claim_goes_back_where_the_image_store_goes_away_while_it_is_decoded(
+    cast: Cast, worker: ClassificationWorker, engine: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _queue(cast, None, BATCH - 1)
+    with monkeypatch.context() as away:
+        away.setattr(batches, "keep_written", _refuse)
+        assert worker.drain() == 0
+    assert Job.objects.filter(state=Job.State.QUEUED, attempts=0).count() == BATCH - 1
+    assert worker.drain() == BATCH - 1
+    assert _all_done_once()
+
+
+def _refuse(name: str) -> None:
+    raise ConnectionError("the store is away")
+
+
+def test_what_fails_together_is_computed_one_by_one(
+    cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, None, BATCH)
+
+    def before(call: int) -> None:
+        if engine.sizes[-1] == BATCH:
+            raise RuntimeError("too much at once")
+
+    engine.before = before
+    assert worker.drain() == BATCH
+    assert engine.sizes == [BATCH, *[1] * BATCH]
     assert _all_done_once()
