@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from classifier.localisation import SEARCH_SIZE, Floats, FoundCell, locate_cell
+from classifier.localisation import SEARCH_SIZE, Floats, FoundCell, limited, locate_cell
 
 PREPROCESSING_VERSION = "cell-128-stain-2"
 INPUT_SIZE = 128
@@ -30,6 +30,10 @@ NUCLEUS_DENSITY = np.array([1.2, 2.0], np.float32)
 DENSITY_LIMITS = (0.4, 2.5)
 # Training keeps this much more around the crop than serving shows, to shift, turn and zoom.
 TRAINING_MARGIN = 1.5
+# An image more than twice as large as this many times what is wanted is averaged first.
+REDUCING_GAP = 2.0
+
+_VALUES = np.arange(256.0)
 
 
 class PreprocessingMismatchError(ValueError):
@@ -56,6 +60,13 @@ class Shown(NamedTuple):
 WHOLE = Shown(0.0, 0.0, 1.0)
 
 
+class Reduced(NamedTuple):
+    """A picture made smaller by `Image.reduce`: averages of `factor` x `factor` pixels."""
+
+    image: Image.Image
+    factor: int
+
+
 class ModelInput(NamedTuple):
     """What the model gets of an image: uint8 (128, 128, 3), RGB, and where it was taken from."""
 
@@ -68,7 +79,7 @@ def prepare(image: Image.Image) -> NDArray[np.uint8]:
     return prepare_input(image).pixels
 
 
-def prepare_input(image: Image.Image) -> ModelInput:
+def prepare_input(image: Image.Image, reduced: Reduced | None = None) -> ModelInput:
     """Return the model's input for one cell image.
 
     The cell is found and cropped to a scale of its own, the background becomes neutral, the nucleus
@@ -76,6 +87,8 @@ def prepare_input(image: Image.Image) -> ModelInput:
 
     Args:
         image: A decoded and validated RGB image of any size.
+        reduced: The same image made smaller, where the caller has it: it may save doing that anew
+            and changes nothing else.
 
     Returns:
         The pixels (the network scales them to -1..1 itself) and the square they show.
@@ -83,7 +96,7 @@ def prepare_input(image: Image.Image) -> ModelInput:
     Raises:
         ValueError: If the image is not in mode RGB.
     """
-    return _prepare(image, INPUT_SIZE, margin=1.0)
+    return _prepare(image, INPUT_SIZE, margin=1.0, reduced=reduced)
 
 
 def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray[np.uint8]:
@@ -94,20 +107,31 @@ def prepare_at(image: Image.Image, size: int, *, margin: float = 1.0) -> NDArray
     return _prepare(image, size, margin).pixels
 
 
-def _prepare(image: Image.Image, size: int, margin: float) -> ModelInput:
+def _prepare(
+    image: Image.Image, size: int, margin: float, reduced: Reduced | None = None
+) -> ModelInput:
     if image.mode != "RGB":
         raise ValueError(f"image must be in mode RGB, received mode {image.mode!r}")
-    left, top, side = central_square(image)
-    box = (left, top, left + side, top + side)
-    reduced = image.resize(
-        (SEARCH_SIZE, SEARCH_SIZE), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0
-    )
-    frame = np.asarray(reduced)
+    frame = np.asarray(_search_frame(image, reduced))
     background = background_colour(frame)
     cell = locate_cell(frame, background)
-    table = _colour_table(background, cell.nucleus)
-    crop = _resize_crop(image, cell, size, margin).point(table.reshape(-1).tolist())
+    crop = _resize_crop(image, cell, size, margin).point(_colour_table(background, cell.nucleus))
     return ModelInput(np.asarray(crop), Shown(cell.left, cell.top, cell.side))
+
+
+def _search_frame(image: Image.Image, reduced: Reduced | None) -> Image.Image:
+    """Return the central square at the size that is searched."""
+    left, top, side = central_square(image)
+    box: tuple[float, float, float, float] = (left, top, left + side, top + side)
+    # What `resize` would do first: reduce by this factor the square and what the filter reaches
+    # beyond it (half a pixel of the frame), which is the whole image if so little is cut off.
+    factor = int(side / SEARCH_SIZE / REDUCING_GAP)
+    if reduced and reduced.factor == factor and max(left, top) < side / SEARCH_SIZE / 2:
+        image = reduced.image
+        box = (left / factor, top / factor, (left + side) / factor, (top + side) / factor)
+    return image.resize(
+        (SEARCH_SIZE, SEARCH_SIZE), Image.Resampling.BILINEAR, box, reducing_gap=REDUCING_GAP
+    )
 
 
 def central_square(image: Image.Image) -> tuple[int, int, int]:
@@ -123,21 +147,23 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     green = pixels[:, 1]
     rank = int(BACKGROUND_PERCENTILE / 100.0 * (green.size - 1))
     limit = np.searchsorted(np.bincount(green, minlength=256).cumsum(), rank, side="right")
-    return np.asarray(np.maximum(pixels[green >= limit].mean(axis=0, dtype=np.float32), 1.0))
+    bright = (green >= limit).astype(np.float32)
+    # Sums of whole numbers: exact in whatever order, as they stay below 2**24.
+    mean = bright @ pixels.astype(np.float32) / np.add.reduce(bright)
+    return np.asarray(np.maximum(mean, 1.0))
 
 
-def _colour_table(background: Floats, nucleus: Floats) -> NDArray[np.uint8]:
-    """Return the new value (3, 256) of each value of each channel.
+def _colour_table(background: Floats, nucleus: Floats) -> list[int]:
+    """Return the new value of each of the 256 values of each channel, one channel after another.
 
     A gain of light makes the background neutral (von Kries adaptation), a gain of optical density
     the nucleus as deep as :data:`NUCLEUS_DENSITY` (Lambert-Beer: a stain's density is its amount).
     """
-    gains = np.clip(BACKGROUND_LEVEL / background, *GAIN_LIMITS)
-    light = np.clip(np.arange(256.0) * gains[:, None] / BACKGROUND_LEVEL, 0.01, 1.2)
-    depth = np.ones(3)
-    depth[:2] = np.clip(NUCLEUS_DENSITY / np.maximum(nucleus[:2], 0.05), *DENSITY_LIMITS)
-    values = BACKGROUND_LEVEL * light ** depth[:, None]
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+    gains = limited(BACKGROUND_LEVEL / background, *GAIN_LIMITS)
+    light = limited(_VALUES * gains[:, None] / BACKGROUND_LEVEL, 0.01, 1.2)
+    light[:2] **= limited(NUCLEUS_DENSITY / np.maximum(nucleus, 0.05), *DENSITY_LIMITS)[:, None]
+    values = np.minimum(np.rint(BACKGROUND_LEVEL * light), 255.0)
+    return values.astype(np.uint8).reshape(-1).tolist()
 
 
 def _resize_crop(image: Image.Image, cell: FoundCell, size: int, margin: float) -> Image.Image:
@@ -152,4 +178,4 @@ def _resize_crop(image: Image.Image, cell: FoundCell, size: int, margin: float) 
         padded = np.pad(np.asarray(image), ((pad, pad), (pad, pad), (0, 0)), mode="edge")
         image, x, y = Image.fromarray(padded), x + pad, y + pad
     box = (x, y, x + width, y + width)
-    return image.resize((size, size), Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    return image.resize((size, size), Image.Resampling.BILINEAR, box, reducing_gap=REDUCING_GAP)

@@ -5,6 +5,7 @@ looked at it. What the decoders then report is mapped to the same refusals, so t
 the image gets one kind of answer.
 """
 
+import errno
 import io
 import os
 import warnings
@@ -25,7 +26,7 @@ from PIL import (
 from classifier.imaging.intake import check_size, inspect
 from classifier.imaging.refusal import MAX_BYTES, ImageRefused
 from classifier.imaging.source import Source, damaged, unsupported_mode
-from classifier.preprocessing import WHOLE, Shown, prepare_input
+from classifier.preprocessing import WHOLE, Reduced, Shown, prepare_input
 
 # Named here, these are the only plugins loaded: Pillow would import all fifty for the first TIFF.
 _PLUGINS = (BmpImagePlugin, GifImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin)
@@ -90,13 +91,18 @@ def prepare_file(
         MemoryError: the memory limit of the process is reached.
     """
     image = decode(path) if frame is None else decode_dicom_frame(path, frame)
-    thumbnail_error = ""
-    if thumbnail_path is not None:
-        try:
-            _write_thumbnail(image, thumbnail_path)
-        except OSError as error:
-            thumbnail_error = str(error)
-    pixels, shown = prepare_input(image)
+    if thumbnail_path is None:
+        pixels, shown = prepare_input(image)
+        return PreparedImage(pixels, *image.size, shown)
+    # Averages of whole pixels: a filter to an exact size takes as long as decoding the image.
+    factor = max(1, max(image.size) // THUMBNAIL_SIDE)
+    small = Reduced(image.reduce(factor), factor)
+    try:
+        _write_thumbnail(small.image, thumbnail_path)
+        thumbnail_error = ""
+    except OSError as error:
+        thumbnail_error = str(error)
+    pixels, shown = prepare_input(image, small)
     return PreparedImage(pixels, *image.size, shown, thumbnail_error)
 
 
@@ -192,19 +198,27 @@ def _refusal(error: Exception) -> ImageRefused:
     return damaged("its pixels cannot be decoded")
 
 
-def _write_thumbnail(image: Image.Image, path: Path) -> None:
+def _write_thumbnail(small: Image.Image, path: Path) -> None:
     """Write a small JPEG under a temporary name and rename it, so that no reader sees half."""
-    # Averages of whole pixels: a filter to an exact size takes as long as decoding the image.
-    small = image.reduce(max(1, max(image.size) // THUMBNAIL_SIDE))
     content = io.BytesIO()
     small.save(content, format="JPEG", quality=THUMBNAIL_QUALITY)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(content.getbuffer())
+        _write(temporary, content.getbuffer())
         temporary.replace(path)
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_thumbnail(image, path)
+        _write_thumbnail(small, path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _write(path: Path, content: memoryview) -> None:
+    """Like `Path.write_bytes`, in two thirds of its time."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        if os.write(descriptor, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)

@@ -17,6 +17,7 @@ from classifier.preprocessing import (
     NUCLEUS_DENSITY,
     PREPROCESSING_VERSION,
     PreprocessingMismatchError,
+    Reduced,
     prepare,
     prepare_input,
     require_version,
@@ -68,6 +69,17 @@ def test_is_deterministic_and_leaves_the_image_alone() -> None:
     before = image.tobytes()
     assert np.array_equal(prepare(image), prepare(image))
     assert image.tobytes() == before
+
+
+@pytest.mark.parametrize("size", [(360, 363), (365, 360), (366, 360), (513, 512), (128, 129)])
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_a_picture_made_smaller_before_changes_nothing(size: tuple[int, int], factor: int) -> None:
+    noise = np.random.default_rng(1).integers(0, 60, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(np.asarray(_smear((230, 225, 210), size)) - noise)
+    pixels, shown = prepare_input(image, Reduced(image.reduce(factor), factor))
+    expected = prepare_input(image)
+    np.testing.assert_array_equal(pixels, expected.pixels)
+    assert shown == expected.shown
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
