@@ -5,7 +5,8 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Literal, cast
+from io import BufferedRandom, BytesIO
+from typing import Literal, cast
 
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
@@ -86,7 +87,7 @@ def _receive(
 ) -> Received:
     """Check one file by its content and build its unsaved CellImage."""
     filename = clean_filename(upload.name)
-    content = cast("BinaryIO", upload.file)
+    content = cast("BytesIO | BufferedRandom", upload.file)
     try:
         header: ImageHeader = inspect(content, filename)
     except ImageRefused as refused:
@@ -94,7 +95,7 @@ def _receive(
     image = CellImage(
         site=site,
         specimen=specimen,
-        sha256=hashlib.sha256(content.read()).hexdigest(),
+        sha256=hashlib.file_digest(content, hashlib.sha256).hexdigest(),
         filename=filename,
         media_type=header.media_type,
         size=upload.size or 0,
