@@ -11,7 +11,7 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 from specimens.documents.datamatrix import DataMatrix
-from specimens.documents.typeface import BOLD, REGULAR, register_fonts
+from specimens.documents.typeface import BOLD, REGULAR, printing
 
 WIDTH: Final = 62 * mm
 HEIGHT: Final = 29 * mm
@@ -22,11 +22,11 @@ _WIDEST: Final = 0.375 * mm
 _MODULE: Final = 0.5 * mm
 
 
+@printing()
 def specimen_label(
     *, accession_number: str, patient: str, identifier: str, born: str, received_at: datetime
 ) -> bytes:
     """Return the label as a PDF of one page, 62 x 29 mm."""
-    register_fonts()
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=(WIDTH, HEIGHT), invariant=1)
     canvas.setTitle(accession_number)

@@ -23,15 +23,15 @@ from specimens.documents.page import INK, NumberedCanvas, draw_running_lines, st
 from specimens.documents.pictures import picture_row
 from specimens.documents.report_table import differential_table
 from specimens.documents.sheet import FLAGS, METHOD, Sheet, clock
-from specimens.documents.typeface import register_fonts
+from specimens.documents.typeface import printing
 
 _SIZES: Final[Mapping[str, tuple[float, float]]] = {"a4": A4, "letter": letter}
 MARGIN: Final = 16 * mm
 
 
+@printing()
 def laid_out(sheet: Sheet, *, paper: str, pictures: Mapping[str, bytes]) -> bytes:
     """See `specimens.documents.report_pdf.report_pdf`."""
-    register_fonts()
     out = io.BytesIO()
     size = _SIZES[paper]
     document = BaseDocTemplate(

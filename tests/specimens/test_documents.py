@@ -1,11 +1,14 @@
 """Reports and labels on paper: what they say, on how many pages, readable by a scanner."""
 
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reportlab.pdfgen.canvas import Canvas
 
 from specimens.documents.changes import report_changes
 from specimens.documents.datamatrix import DataMatrix, ascii_codewords
@@ -37,6 +40,29 @@ def test_one_page_holds_an_ordinary_report(tmp_path: Path, paper: str) -> None:
                    "Signed electronically by Paul Pathologist (paul), 2026-11-22 09:15 UTC",
                    "For research and assistance", "dm-fnet 1.0"):  # fmt: skip
         assert wanted in text, wanted
+
+
+def test_documents_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """reportlab's own tables are filled by whoever comes first, without a lock."""
+    inside: list[Canvas] = []
+    most: list[int] = []
+    save = Canvas.save
+
+    def slowly(canvas: Canvas) -> None:
+        inside.append(canvas)
+        most.append(len(inside))
+        time.sleep(0.02)
+        save(canvas)
+        inside.remove(canvas)
+
+    monkeypatch.setattr(Canvas, "save", slowly)
+    with ThreadPoolExecutor(6) as pool:
+        reports = [
+            pool.submit(report_pdf, sheet(content()), paper="a4", pictures={}) for _ in range(3)
+        ]
+        labels = [pool.submit(_label, "1") for _ in range(3)]
+    assert len({made.result() for made in reports}) == len({made.result() for made in labels}) == 1
+    assert most == [1] * 6
 
 
 @pytest.mark.parametrize("name", ["Čapek", "Őri", "Şahin", "Łukasz", "Παπαδοπούλου", "Дмитриева"])
