@@ -37,6 +37,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of the last two (default 3)")
     parser.add_argument("--without-embedded", action="store_true", help="leave SQLite out")
     options = parser.parse_args()
+    if min(options.singles, options.tens) < 2:
+        parser.error("--singles and --tens must be 2 or more: percentiles of one value say nothing")
+    if min(options.clients, options.bulk, options.repeats) < 1:
+        parser.error("--clients, --bulk and --repeats must be 1 or more")
     images, source = sample_images(max(options.bulk, options.singles))
     print(f"{describe_machine()}\nImages: {len(images)} different ones, {source}\n", flush=True)
     with ExitStack() as stack:

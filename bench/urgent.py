@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--bulk", type=int, default=6_000, help="images of the import")
     parser.add_argument("--rounds", type=int, default=40, help="STAT cells, one after the other")
     options = parser.parse_args()
+    if options.rounds < 2:
+        parser.error("--rounds must be 2 or more: percentiles of one value say nothing")
     with (
         tempfile.TemporaryDirectory(prefix="wbclab-bench-") as home,
         counterparts.postgres(durable=True) as database,
