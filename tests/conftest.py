@@ -1,5 +1,6 @@
 """Fixtures for all tests: the cast, and a database that forgets."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda _descriptor: None)
         yield
+
+
+@pytest.fixture
+def within_a_minute() -> None:
+    """Wait for the next minute where this one is about to end: the test is of what one counts.
+
+    Nor does the day turn then. Ask for it before what takes the time.
+    """
+    left = 60 - time.time() % 60
+    if left < 3:
+        time.sleep(left)
 
 
 @pytest.fixture

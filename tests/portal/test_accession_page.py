@@ -117,6 +117,7 @@ def test_a_known_patient_is_not_asked_about(cast: Cast, as_person: As) -> None:
     assert Patient.objects.count() == 1
 
 
+@pytest.mark.usefixtures("within_a_minute")
 def test_the_next_number_of_the_day_is_proposed(cast: Cast, as_person: As) -> None:
     today = f"{timezone.localdate():%y%m%d}"
     for number in (f"{today}-007", f"{today}-009", f"{today}-x", "990101-500"):

@@ -54,6 +54,7 @@ def test_only_the_own_sites_the_newest_first(
     assert reverse("specimen", args=[events[0].specimen_id]) in page
 
 
+@pytest.mark.usefixtures("within_a_minute")
 def test_the_filters_narrow(cast: Cast, as_person: As, events: list[AuditEvent]) -> None:
     client = as_person(cast.administrator)
     assert _shown(client, actor="Pathologist") == [2]

@@ -123,6 +123,7 @@ def test_nothing_that_was_typed_is_kept(cast: Cast, client: Client) -> None:
     assert AuditEvent.objects.filter(action="sign_in.failed").count() == 1
 
 
+@pytest.mark.usefixtures("within_a_minute")
 def test_an_address_that_tries_many_accounts_is_refused(
     cast: Cast, client: Client, settings: Any
 ) -> None:
@@ -239,6 +240,7 @@ def test_weak_passwords_are_refused(new: str, cast: Cast, as_person: As) -> None
 
 
 # --- tokens ---------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("within_a_minute")
 @pytest.mark.parametrize(
     ("path", "header"),
     [("/api/v1/specimens", "Token {}"), ("/dicom-web/studies", "Bearer {}")],
@@ -259,6 +261,7 @@ def test_an_address_with_many_wrong_tokens_is_told_to_wait(
     assert _try(client, PASSWORD).status_code == 302
 
 
+@pytest.mark.usefixtures("within_a_minute")
 def test_kinds_are_counted_apart(rf: Any, settings: Any) -> None:
     settings.WRONG_CREDENTIALS_LIMIT = 1
     request = rf.get("/")
