@@ -10,7 +10,11 @@ from specimens.models import Site, TokenGrant, User
 from specimens.selectors.written_out import Columns, parted, rows
 
 _TOKEN: Final = Columns(AuthToken, "t")  # its first column is the digest
-_USER: Final = Columns(User, "u")
+# All but what only the sign-in and pages ask for.
+_OF_PAGES: Final = {"password", "last_login", "date_joined", "hotkeys"}
+_USER: Final = Columns(
+    User, "u", [f.attname for f in User._meta.concrete_fields if f.attname not in _OF_PAGES]
+)
 _GRANT: Final = Columns(TokenGrant, "g")
 _SITE: Final = Columns(Site, "s")
 _TOKENS: Final = """

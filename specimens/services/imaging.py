@@ -16,6 +16,7 @@ from classifier.imaging.intake import ImageHeader, inspect
 from classifier.imaging.refusal import ImageRefused
 from specimens import workflow
 from specimens.models import CellImage, Site, Specimen, User
+from specimens.models.cells import image_path
 from specimens.permissions import Action, require, visible_to
 from specimens.services import audit
 from specimens.services.errors import StorageUnavailable
@@ -157,9 +158,10 @@ def _store_and_queue(
 def _write_files(answers: Sequence[Received], written: dict[str, Received]) -> None:
     for answer in answers:
         if answer.status == "accepted" and answer.cell_image and answer.upload:
-            file = answer.cell_image.file
-            file.save(answer.upload.name or "", answer.upload, save=False)
-            written[str(file.name)] = answer
+            # Not through the field, which would check the name that we made once more.
+            name = image_path(answer.cell_image, answer.upload.name or "")
+            answer.cell_image.file = name = default_storage.save(name, answer.upload)
+            written[name] = answer
 
 
 def _delete(names: Iterable[str]) -> None:

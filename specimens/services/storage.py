@@ -1,7 +1,7 @@
 """Where images lie: a folder, written so that a name that exists always has its whole content."""
 
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,9 +26,10 @@ def written_together() -> Iterator[None]:
     """Let files that are saved within be on disk at its end, and have their names only then.
 
     Waiting for the disk once for all of them takes a fraction of the time. Nothing has its name
-    where an exception is raised.
+    where an exception is raised. For names that are new, and on record only behind this: a machine
+    that dies within may leave a name with a part of its content.
     """
-    batch = _Batch()
+    batch = _Batch(named_first=True)
     token = _batch.set(batch)
     try:
         yield
@@ -39,37 +40,53 @@ def written_together() -> Iterator[None]:
 
 
 class _Batch:
-    """Files under temporary names, still open."""
+    """Files under temporary names, still open.
 
-    def __init__(self) -> None:
+    Args:
+        named_first: give them their names before they are waited for. Then the wait for the first
+            takes all names along into the journal of the file system, and that for the folder
+            finds little left to do.
+    """
+
+    def __init__(self, *, named_first: bool) -> None:
         self._files: list[tuple[BinaryIO, Path, Path]] = []
+        self._named_first = named_first
 
     def write(self, content: "File[bytes]", target: Path) -> None:
-        descriptor, temporary = tempfile.mkstemp(prefix=".incoming-", dir=target.parent)
-        out = os.fdopen(descriptor, "wb")
-        self._files.append((out, Path(temporary), target))
+        temporary = target.with_name(f".incoming-{uuid.uuid4().hex}")
+        out = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+        self._files.append((out, temporary, target))
         for chunk in content.chunks():
             out.write(chunk)
         out.flush()
 
     def commit(self) -> None:
-        for file, _, _ in self._files:
-            _begin_to_write(file.fileno())
+        if len(self._files) > 1:
+            for file, _, _ in self._files:
+                _begin_to_write(file.fileno())
+        if self._named_first:
+            self._name()
         # The first takes the others' names and sizes with it into the journal of the file system.
         for file, _, _ in self._files:
             os.fsync(file.fileno())
-        for file, temporary, target in self._files:
             file.close()
-            temporary.replace(target)
+        if not self._named_first:
+            self._name()
         for folder in {target.parent for _, _, target in self._files}:
             _fsync_folder(folder)
         self._files.clear()
 
+    def _name(self) -> None:
+        for _, temporary, target in self._files:
+            temporary.replace(target)
+
     def discard(self) -> None:
-        """Close and remove what has not got its name."""
-        for file, temporary, _ in self._files:
+        """Close and remove what is not on disk for certain."""
+        for file, temporary, target in self._files:
             file.close()
             temporary.unlink(missing_ok=True)
+            if self._named_first:
+                target.unlink(missing_ok=True)
 
 
 def _begin_to_write(descriptor: int) -> None:
@@ -103,7 +120,7 @@ class DurableStorage(FileSystemStorage):
         target = Path(self.path(name))
         self._make_folder(target.parent)
         together = _batch.get()
-        batch = together or _Batch()
+        batch = together or _Batch(named_first=False)
         try:
             batch.write(content, target)
             if together is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
@@ -90,6 +91,36 @@ def test_a_full_disk_accepts_nothing_and_leaves_nothing(
         _add(cast, cast.specimen(), upload(1), upload(2))
     assert not CellImage.objects.exists()
     assert not _files(settings)
+
+
+def test_a_disk_that_fails_at_the_wait_leaves_nothing(
+    cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(9))
+
+    def second_fails(_: int) -> None:
+        if next(calls) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    _add(cast, cast.specimen(), upload(0))
+    monkeypatch.setattr("os.fsync", second_fails)
+    with pytest.raises(StorageUnavailable, match="none was accepted"):
+        _add(cast, cast.specimen(), upload(1), upload(2))
+    assert len(_files(settings)) == CellImage.objects.count() == 1
+
+
+def test_a_file_saved_alone_has_its_name_once_it_is_on_disk(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What copies a file under a known name may be told by the name that it is whole."""
+    seen: list[list[str]] = []
+    default_storage.save("first.bin", ContentFile(b"1"))
+    folder = Path(settings.MEDIA_ROOT)
+    monkeypatch.setattr("os.fsync", lambda _: seen.append(sorted(p.name for p in folder.iterdir())))
+    default_storage.save("second.bin", ContentFile(b"2"))
+    before, after = seen
+    assert "second.bin" not in before and len(before) == 2
+    assert after == ["first.bin", "second.bin"]
 
 
 def test_a_commit_nobody_heard_of_keeps_its_files(
