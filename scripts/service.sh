@@ -16,8 +16,9 @@ case "${1:-}" in
             export PROMETHEUS_MULTIPROC_DIR
         fi
         # Without a proxy nobody's X-Forwarded-For is believed: lock-outs go by the address.
-        case "${WBCLAB_BEHIND_PROXY:-0}" in
-            1 | [Tt]rue | [Yy]es | [Oo]n) forwarded=--proxy-headers ;;
+        behind_proxy=${WBCLAB_BEHIND_PROXY:-0}
+        case "${behind_proxy,,}" in # the words that wbclab/environment.py takes for yes
+            1 | true | yes | y | on | ok) forwarded=--proxy-headers ;;
             *) forwarded=--no-proxy-headers ;;
         esac
         exec "$python" -m uvicorn wbclab.asgi:application --http wbclab.http_head:BoundedHead "$forwarded" \
