@@ -19,6 +19,8 @@ from classifier.preprocessing import INPUT_SIZE
 # What one core computes in one pass. More is no faster, for the feature maps then leave its caches,
 # and each core needs 7 MB more for each image; less costs more calls.
 PART = 2
+# How many cores compute one image together. More are no faster, and those that wait do so spinning.
+TOGETHER = 2
 
 Outputs = list[npt.NDArray[np.float32]]
 
@@ -28,7 +30,7 @@ class OnnxRuntimeEngine:
 
     Several images are divided among the cores, each of which runs the whole network for its part:
     the cores then wait for each other once a batch and not once a layer, which doubles the
-    throughput. One image alone is computed by all cores together, if nobody else wants them.
+    throughput. One image alone is computed by two cores together, if nobody else wants them.
 
     Args:
         threads: cores to use; every usable CPU if None.
@@ -109,13 +111,13 @@ class Parts:
 
 
 class _Loaded:
-    """One model, in a session for many callers at once and one that keeps all cores to itself."""
+    """One model, in a session for many callers at once and one that keeps two cores to itself."""
 
     def __init__(self, artifact: ModelArtifact, threads: int) -> None:
         self._artifact = artifact
         path = artifact.path(ONNX_FILE)
         self._shared = _session(path, 1)
-        self._wide = _session(path, threads) if threads > 1 else self._shared
+        self._wide = _session(path, min(threads, TOGETHER)) if threads > 1 else self._shared
         # Models up to 2.0.0 were exported without the last output.
         self._names = list(OUTPUT_NAMES)[: len(self._shared.get_outputs())]
         _return_free_memory()
