@@ -115,8 +115,11 @@ def _prepare(
     frame = np.asarray(_search_frame(image, reduced))
     background = background_colour(frame)
     cell = locate_cell(frame, background)
-    crop = _resize_crop(image, cell, size, margin).point(_colour_table(background, cell.nucleus))
-    return ModelInput(np.asarray(crop), Shown(cell.left, cell.top, cell.side))
+    crop = np.asarray(_resize_crop(image, cell, size, margin))
+    pixels = np.empty_like(crop)
+    for channel, values in enumerate(_colour_table(background, cell.nucleus)):
+        pixels[..., channel] = values.take(crop[..., channel])
+    return ModelInput(pixels, Shown(cell.left, cell.top, cell.side))
 
 
 def _search_frame(image: Image.Image, reduced: Reduced | None) -> Image.Image:
@@ -153,8 +156,8 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     return np.asarray(np.maximum(mean, 1.0))
 
 
-def _colour_table(background: Floats, nucleus: Floats) -> list[int]:
-    """Return the new value of each of the 256 values of each channel, one channel after another.
+def _colour_table(background: Floats, nucleus: Floats) -> NDArray[np.uint8]:
+    """Return the new value (3, 256) of each value of each channel.
 
     A gain of light makes the background neutral (von Kries adaptation), a gain of optical density
     the nucleus as deep as :data:`NUCLEUS_DENSITY` (Lambert-Beer: a stain's density is its amount).
@@ -163,7 +166,7 @@ def _colour_table(background: Floats, nucleus: Floats) -> list[int]:
     light = limited(_VALUES * gains[:, None] / BACKGROUND_LEVEL, 0.01, 1.2)
     light[:2] **= limited(NUCLEUS_DENSITY / np.maximum(nucleus, 0.05), *DENSITY_LIMITS)[:, None]
     values = np.minimum(np.rint(BACKGROUND_LEVEL * light), 255.0)
-    return values.astype(np.uint8).reshape(-1).tolist()
+    return np.asarray(values, np.uint8)
 
 
 def _resize_crop(image: Image.Image, cell: FoundCell, size: int, margin: float) -> Image.Image:

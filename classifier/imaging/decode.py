@@ -148,7 +148,7 @@ def decode_dicom_frame(path: Path, frame: int) -> Image.Image:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             # One byte more than allowed, so that the check of the size sees the excess.
             return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
     except OSError as error:
