@@ -48,6 +48,6 @@ def tokens_with_key(key: str) -> list[AuthToken]:
 
 def _remember_sites(user: User, sites: list[Site]) -> None:
     """Let `user.sites.all()` answer without asking, as prefetch_related does."""
-    known: Any = Site.objects.all()
+    known: Any = user.sites.all()  # of this account: what narrows it further asks anew
     known._result_cache, known._prefetch_done = sites, True
     vars(user)["_prefetched_objects_cache"] = {"sites": known}

@@ -12,10 +12,12 @@ from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.test import Client
 from knox.models import AuthToken
+from knox.settings import CONSTANTS
 from redis import RedisError
 
 from specimens.api import throttling
 from specimens.models import AuditEvent, Role, TokenGrant
+from specimens.selectors.bearers import tokens_with_key
 from specimens.services.tokens import create_token
 from tests.api.client import Api, body_of, token_of
 from tests.factories import Cast, picture
@@ -190,6 +192,15 @@ class TestLimits:
 
         monkeypatch.setattr(throttling, "cache", Away())
         assert {api.get("/api/v1/orders").status_code for _ in range(5)} == {200}
+
+
+def test_an_account_that_came_with_a_token_has_its_own_sites_however_they_are_asked_for(
+    cast: Cast,
+) -> None:
+    (found,) = tokens_with_key(token_of(cast.integration)[: CONSTANTS.TOKEN_KEY_LENGTH])
+    assert list(found.user.sites.all()) == [cast.site]
+    assert list(found.user.sites.values_list("pk", flat=True)) == [cast.site.pk]
+    assert not found.user.sites.filter(pk=cast.other_site.pk).exists()
 
 
 def test_tokens_of_before_keep_what_they_could_do(cast: Cast) -> None:
