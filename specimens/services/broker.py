@@ -1,10 +1,12 @@
-"""The connection to Redis that rings and results go through."""
+"""The connections to Redis: for rings and results, and for counters."""
 
 from functools import cache
 from typing import Any, Final
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 # Longer than anybody waits for a ring; a caller must never hang on a broker that is away.
 READ_SECONDS: Final = 10.0
@@ -16,6 +18,11 @@ def broker() -> Any:
     return _client(settings.REDIS_URL)
 
 
+def counter() -> Any:
+    """Return the same for a counter, which must never keep a request waiting."""
+    return _impatient_client(settings.REDIS_URL)
+
+
 @cache
 def _client(url: str) -> Any:
     return redis.Redis.from_url(
@@ -23,4 +30,14 @@ def _client(url: str) -> Any:
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=READ_SECONDS,
         health_check_interval=30,
+    )
+
+
+@cache
+def _impatient_client(url: str) -> Any:
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # a connection that Redis has closed since
     )
