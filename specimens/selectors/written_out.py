@@ -114,6 +114,7 @@ def parted(row: Values, *parts: Columns[Any]) -> list[Values]:
     return [*pieces, list(left)]
 
 
+@cache
 def _field(model: type[Model], name: str) -> "Field[Any, Any]":
     return next(field for field in model._meta.concrete_fields if field.attname == name)
 
