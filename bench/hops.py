@@ -34,8 +34,8 @@ HOPS = {
     "  ring": "specimens.services.doorbell.ring",
     "  wait for the result": "specimens.api.predict.await_results",
     "worker: claim": "specimens.services.classification.claim_jobs",
-    "worker: decode, prepare": "classifier.imaging.pool.DecoderPool.prepare",
-    "worker: engine": "classifier.engines.onnx_runtime.OnnxRuntimeEngine.classify",
+    "worker: decode, prepare": "specimens.services.classification.decode",
+    "worker: engine": "classifier.engines.onnx_runtime.Parts.predictions",
     "worker: finish": "specimens.services.classification.finish_jobs",
     "worker: announce": "specimens.services.results.announce",
     "  read the result": "specimens.services.results._ended",
@@ -85,9 +85,10 @@ class _Stopwatches:
         """Print the medians of all hops: when each began, and how long it took."""
         print(f"| of {rounds} calls, medians | begins (ms) | takes (ms) |\n|---|---:|---:|")
         for name, laps in self.calls.items():
-            if laps:
-                begins, takes = (1000 * statistics.median(part) for part in zip(*laps, strict=True))
-                print(f"| {name.replace('  ', '&nbsp;&nbsp;')} | {begins:.1f} | {takes:.2f} |")
+            if not laps:
+                raise RuntimeError(f"no call came through {HOPS[name]}")
+            begins, takes = (1000 * statistics.median(part) for part in zip(*laps, strict=True))
+            print(f"| {name.replace('  ', '&nbsp;&nbsp;')} | {begins:.1f} | {takes:.2f} |")
         print(f"| whole call, with middleware | 0.0 | {1000 * statistics.median(seconds):.2f} |")
         print(f"\nLoad average at the end: {os.getloadavg()[0]:.1f}")
 

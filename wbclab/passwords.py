@@ -8,7 +8,8 @@ from django.contrib.auth.hashers import Argon2PasswordHasher
 # Of one process; what waits for it waits some 30 ms for each that is before it. Django's own
 # parameters take 100 MB for each password: eight people who sign in at once would cost 800 MB.
 # A thread of its own, and no lock: glibc keeps what a thread has freed for that thread, so that
-# each thread that ever checked a password would hold 19 MB from then on.
+# each thread that ever checked a password would hold 19 MB from then on. For processes that are
+# started, not forked: a fork has no such thread, and would wait for it.
 _ONE_AT_A_TIME: Final = ThreadPoolExecutor(1, "passwords")
 
 

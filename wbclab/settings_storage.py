@@ -44,8 +44,11 @@ IMAGE_CACHE_DIR = Path(env.str("WBCLAB_IMAGE_CACHE_DIR", default=str(HOME / "cac
 IMAGE_CACHE_MB = env.int("WBCLAB_IMAGE_CACHE_MB", default=1024)
 # Days after the last signature, by code of the site, "*" for all others; {} removes nothing.
 RETENTION: dict[str, dict[str, int]] = env.json("WBCLAB_RETENTION", default={})
+if not isinstance(RETENTION, dict):
+    raise environ.ImproperlyConfigured('WBCLAB_RETENTION: write {"site": {"images_days": N}}.')
 for _site, _rule in RETENTION.items():
-    if not isinstance(_rule, dict) or set(_rule) != {"images_days"} or _rule["images_days"] < 1:
+    _days = _rule.get("images_days") if isinstance(_rule, dict) and len(_rule) == 1 else None
+    if type(_days) is not int or _days < 1:
         text = f'WBCLAB_RETENTION: "{_site}" must be {{"images_days": N}} with N of 1 or more.'
         raise environ.ImproperlyConfigured(text)
 # Names carry no digest (ES modules import each other by their own names), so browsers ask each time

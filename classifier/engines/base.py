@@ -1,5 +1,6 @@
 """What every engine offers, and what all of them do alike."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -18,7 +19,14 @@ class EngineUnavailableError(Exception):
 
 
 class Computation(Protocol):
-    """A batch whose images arrive one after the other: an engine may begin before the last."""
+    """A batch whose images arrive one after the other: an engine may begin before the last.
+
+    Attributes:
+        seconds: how long the engine took for the predictions, 0 before; not counted is what it
+            waited for images.
+    """
+
+    seconds: float
 
     def add(self, image: ImageArray) -> None:
         """Take one image, uint8 (128, 128, 3).
@@ -84,6 +92,7 @@ class Gathered:
     """The computation of an engine that begins when all images are there."""
 
     def __init__(self, classify: Callable[[ImageArray], list[CellPrediction]]) -> None:
+        self.seconds = 0.0
         self._classify = classify
         self._images: list[ImageArray] = []
 
@@ -94,7 +103,12 @@ class Gathered:
 
     def predictions(self) -> list[CellPrediction]:
         """See `Computation.predictions`."""
-        return self._classify(np.stack(self._images)) if self._images else []
+        if not self._images:
+            return []
+        started = time.perf_counter()
+        found = self._classify(np.stack(self._images))
+        self.seconds = time.perf_counter() - started
+        return found
 
 
 def check_images(images: ImageArray) -> None:

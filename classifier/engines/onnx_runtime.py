@@ -1,9 +1,11 @@
 """ONNX Runtime: the engine for the CPU."""
 
 import ctypes
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,8 @@ PART = 2
 TOGETHER = 2
 
 Outputs = list[npt.NDArray[np.float32]]
+# With the seconds they took.
+Timed = tuple[Outputs, float]
 
 
 class OnnxRuntimeEngine:
@@ -76,15 +80,17 @@ class Parts:
     def __init__(
         self, count: int, threads: int, loaded: "_Loaded", pool: ThreadPoolExecutor
     ) -> None:
+        self.seconds = 0.0
         self._loaded = loaded
         self._pool = pool
+        self._threads = threads
         self._count = count
         # As many parts as keep all cores busy to the end: of ten images each of four cores has two
         # or three, where parts of two would give one of them four.
         rounds = -(-count // (PART * threads))
         self._size, self._larger = divmod(count, min(count, rounds * threads) or 1)
         self._part: list[ImageArray] = []
-        self._under_way: list[Future[Outputs]] = []
+        self._under_way: list[Future[Timed]] = []
 
     def add(self, image: ImageArray) -> None:
         """See `Computation.add`."""
@@ -100,14 +106,29 @@ class Parts:
             # Threads that wait for each other a hundred times an image gain on free cores only; on
             # busy ones they take twice as long as one. This thread is among those that run.
             alone = running_threads() <= 2
-            return self._loaded.decide([self._loaded.compute(self._part, alone=alone)])
+            return self._decide([_timed(self._loaded.compute, self._part, alone)])
         if self._part:
             self._begin_part()
-        return self._loaded.decide([part.result() for part in self._under_way])
+        return self._decide([part.result() for part in self._under_way])
 
     def _begin_part(self) -> None:
-        self._under_way.append(self._pool.submit(self._loaded.compute, self._part))
+        self._under_way.append(self._pool.submit(_timed, self._loaded.compute, self._part))
         self._part = []
+
+    def _decide(self, parts: Sequence[Timed]) -> list[CellPrediction]:
+        if not parts:
+            return []
+        started = time.perf_counter()
+        predictions = self._loaded.decide([outputs for outputs, _ in parts])
+        deciding = time.perf_counter() - started
+        beside_each_other = min(self._threads, len(parts))
+        self.seconds = deciding + sum(seconds for _, seconds in parts) / beside_each_other
+        return predictions
+
+
+def _timed(compute: Callable[..., Outputs], *arguments: Any) -> Timed:
+    started = time.perf_counter()
+    return compute(*arguments), time.perf_counter() - started
 
 
 class _Loaded:
@@ -131,8 +152,6 @@ class _Loaded:
 
     def decide(self, parts: Sequence[Outputs]) -> list[CellPrediction]:
         """Predictions from the outputs for the parts of a batch."""
-        if not parts:
-            return []
         return decide(RawOutputs(*map(np.concatenate, zip(*parts, strict=True))), self._artifact)
 
 

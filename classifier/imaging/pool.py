@@ -115,7 +115,10 @@ class DecoderPool:
         return [answers[task] for task in range(len(paths))]
 
     def answers(self, paths: Sequence[PathPair]) -> Generator[tuple[int, Answer]]:
-        """Like `prepare`, but hands over each answer as it comes, with its place in `paths`."""
+        """Like `prepare`, but hands over each answer as it comes, with its place in `paths`.
+
+        The pool serves nobody else before the last is taken, or this is closed.
+        """
         if not self._decoders:
             self.start()
         with self._lock:

@@ -28,14 +28,12 @@ class Batch:
         images: in the order in which they were decoded; before that, nothing.
         failures: the same.
         started: when it was claimed.
-        computing: since when the engine has had an image of it.
     """
 
     claim: Claim
     images: list[tuple[Job, PreparedImage]] = field(default_factory=list)
     failures: list[tuple[Job, str, str]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
-    computing: float | None = None
 
     @property
     def decoded(self) -> bool:
@@ -49,12 +47,7 @@ class Batch:
             return
         self.images.append((job, answer))
         if computation is not None:
-            self.compute(answer, computation)
-
-    def compute(self, image: PreparedImage, computation: Computation) -> None:
-        """Hand an image to the engine."""
-        self.computing = self.computing or time.perf_counter()
-        computation.add(image.pixels)
+            computation.add(answer.pixels)
 
     def empty(self) -> None:
         """Forget what was given back."""
@@ -89,10 +82,13 @@ def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
 
 
 def predictions_of(
-    batch: Batch, found: Sequence[CellPrediction], version: ModelVersion, engine: str
+    batch: Batch,
+    found: Sequence[CellPrediction],
+    seconds: float,
+    version: ModelVersion,
+    engine: str,
 ) -> list[Prediction]:
-    """Return what is written about a batch that the engine has just computed."""
-    seconds = time.perf_counter() - (batch.computing or batch.started)
+    """Return what is written about a batch that took the engine so many seconds."""
     share = seconds * 1000 / len(found)
     return [
         _prediction(job, image, result, version, engine, share)

@@ -19,7 +19,7 @@ def broker() -> Any:
 
 
 def counter() -> Any:
-    """Return the same for a counter, which must never keep a request waiting."""
+    """Return the same for a counter, which keeps a request waiting for two seconds at most."""
     return _impatient_client(settings.REDIS_URL)
 
 

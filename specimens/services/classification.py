@@ -225,7 +225,7 @@ class ClassificationWorker:
         computation = self.engine.begin(len(batch.claim.jobs))
         if batch.decoded:
             for _, image in batch.images:
-                batch.compute(image, computation)
+                computation.add(image.pixels)
         else:
             self._decode(batch, computation)
         return computation
@@ -283,7 +283,7 @@ class ClassificationWorker:
         except Exception as error:
             logger.exception("the engine failed on a batch", images=len(batch.images))
             return self._one_by_one(batch, error)
-        return predictions_of(batch, found, self.version, self.engine.name)
+        return predictions_of(batch, found, computation.seconds, self.version, self.engine.name)
 
     def _one_by_one(self, batch: Batch, error: Exception) -> list[Prediction]:
         """Compute what failed together; what fails alone is given back."""
@@ -292,7 +292,7 @@ class ClassificationWorker:
             with self._database:
                 return_job(token=token, job=job, code="engine_error", text=str(error))
             return []
-        alone = [replace(batch, images=[pair], computing=None) for pair in batch.images]
+        alone = [replace(batch, images=[pair]) for pair in batch.images]
         return [found for one in alone for found in self._predict(one, self._begin(one))]
 
 

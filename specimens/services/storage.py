@@ -1,9 +1,9 @@
-"""Where images lie: a folder, written so that a name that exists always has its whole content."""
+"""Where images lie: a folder, written so that a name on record always has its whole content."""
 
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -83,7 +83,8 @@ class _Batch:
     def discard(self) -> None:
         """Close and remove what is not on disk for certain."""
         for file, temporary, target in self._files:
-            file.close()
+            with suppress(OSError):  # of a full disk once more: what is left in its buffer
+                file.close()
             temporary.unlink(missing_ok=True)
             if self._named_first:
                 target.unlink(missing_ok=True)
@@ -104,6 +105,7 @@ _batch: ContextVar[_Batch | None] = ContextVar("batch", default=None)
 class DurableStorage(FileSystemStorage):
     """Temporary name, fsync, rename, fsync of the folder: a crash leaves all of a file or none.
 
+    Within `written_together` that is true of names on record only.
     What has left the folder for the archive is opened there.
     """
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -107,6 +108,20 @@ def test_images_may_come_one_by_one_and_fewer_than_announced(
     for image in noise[:come]:
         computation.add(image)
     assert_same(computation.predictions(), loaded[name].classify(noise[:come]))
+    assert (computation.seconds > 0) == (come > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_engine_waits_for_images_is_not_its_time(
+    name: str, loaded: dict[str, Engine], noise: ImageArray
+) -> None:
+    loaded[name].classify(noise[:2])
+    computation = loaded[name].begin(2)
+    computation.add(noise[0])
+    time.sleep(2)
+    computation.add(noise[1])
+    computation.predictions()
+    assert 0 < computation.seconds < 1.5
 
 
 @pytest.mark.parametrize("running", [1, 100])

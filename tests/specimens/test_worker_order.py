@@ -52,6 +52,7 @@ class WatchedComputation:
         self.watched = watched
         self.computation = computation
         self.size = 0
+        self.seconds = 0.0
 
     def add(self, image: ImageArray) -> None:
         self.size += 1
@@ -61,7 +62,9 @@ class WatchedComputation:
     def predictions(self) -> list[CellPrediction]:
         self.watched.sizes.append(self.size)
         self.watched.before(len(self.watched.sizes))
-        return self.computation.predictions()
+        found = self.computation.predictions()
+        self.seconds = self.computation.seconds
+        return found
 
 
 @pytest.fixture
