@@ -67,7 +67,8 @@ def work(seconds: str, wait: str) -> None:
     from django.conf import settings
 
     from bench.queue_rows import made_up_result, model_version
-    from specimens.services.queue import Claim, claim_jobs, finish_jobs
+    from specimens.services.queue import Claim, claim_jobs
+    from specimens.services.queue_exit import finish_jobs
 
     version, name = model_version(), f"bench-{os.getpid()}"
     tokens: set[object] = set()

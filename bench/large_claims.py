@@ -13,8 +13,9 @@ ROUNDS: Final = 100
 def measure_queue(name: str) -> list[Measured]:
     """Return the times with 10,000 images of one site in the queue; all are ended behind."""
     from specimens.models import Job, Site, User
-    from specimens.services.queue import Claim, claim_jobs, finish_jobs
+    from specimens.services.queue import Claim, claim_jobs
     from specimens.services.queue_entry import forget_counts, refuse_when_full
+    from specimens.services.queue_exit import finish_jobs
 
     site, version = Site.objects.order_by("pk")[0], model_version()
     specimen = imaged_specimen(site, User.objects.order_by("pk")[0])

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, Final, Generic, TypeVar, cast
 
 from django.db import DEFAULT_DB_ALIAS, connection, connections
-from django.db.models import Field, Model
+from django.db.models import BinaryField, Field, JSONField, Model
 
 M = TypeVar("M", bound=Model)
 Values = Sequence[Any]
@@ -78,7 +78,7 @@ class Columns(Generic[M]):
 class NewRows(Generic[M]):
     """Instances on their way into a table, all of them as one parameter (PostgreSQL only).
 
-    For columns of numbers, texts and times; the database draws the primary key.
+    The database draws the primary key.
 
     Attributes:
         columns: those that are written, with commas.
@@ -96,14 +96,21 @@ class NewRows(Generic[M]):
 
     def parameter(self, instances: Sequence[M]) -> str:
         """Return the values of the instances, in their order."""
-        values = [
-            {
-                f.column: f.get_db_prep_save(getattr(one, f.attname), connection)
-                for f in self._fields
-            }
-            for one in instances
-        ]
-        return json.dumps(values, default=str)
+        return json.dumps(
+            [
+                {f.column: _in_json(f, getattr(one, f.attname)) for f in self._fields}
+                for one in instances
+            ],
+            default=str,
+        )
+
+
+def _in_json(field: "Field[Any, Any]", value: Any) -> Any:
+    if isinstance(field, JSONField):
+        return value
+    if isinstance(field, BinaryField):
+        return "\\x" + bytes(value).hex()
+    return field.get_db_prep_save(value, connection)
 
 
 def parted(row: Values, *parts: Columns[Any]) -> list[Values]:

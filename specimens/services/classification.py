@@ -31,11 +31,11 @@ from specimens.services.heartbeat import Heart
 from specimens.services.queue import (
     NOTHING_WAITS,
     claim_jobs,
-    finish_jobs,
     give_back_claim,
     most_urgent_waiting,
     return_job,
 )
+from specimens.services.queue_exit import finish_jobs
 
 logger = structlog.get_logger(__name__)
 

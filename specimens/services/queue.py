@@ -1,22 +1,25 @@
-"""The queue: claim under a lease, write results where the lease still holds, give back the rest."""
+"""The queue: claim under a lease, give back what cannot be done, look after what is left."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import F, QuerySet
 
-from specimens import workflow
-from specimens.models import CellImage, Job, Prediction, Specimen
+from specimens.models import CellImage, Job
 from specimens.selectors import clock
 from specimens.selectors.written_out import Columns, parted, rows, stored
-from specimens.services import audit, doorbell
-from specimens.services.deliveries import enqueue_preliminary
-from specimens.services.review_queue import refresh_flags
+from specimens.services import doorbell
+from specimens.services.queue_exit import (
+    complete_specimens,
+    finish_jobs,
+    finish_specimen,
+    finish_specimens,
+)
 
 State = Job.State
 
@@ -68,13 +71,6 @@ SELECT
 """
 # Less urgent than any job.
 NOTHING_WAITS: Final = 1 + max(Job.Urgency)
-
-_END: Final = """
-UPDATE specimens_job
-SET state = %s, finished_at = %s, lease_until = NULL, error_code = %s, error = %s
-WHERE state = 'running' AND lease_token = %s AND cell_image_id IN ({places})
-RETURNING cell_image_id, specimen_id
-"""
 
 
 def claim_jobs(
@@ -150,70 +146,6 @@ def extend_leases(*, tokens: Iterable[uuid.UUID]) -> None:
     )
 
 
-def finish_jobs(
-    *, token: uuid.UUID, predictions: Sequence[Prediction], failures: Sequence[tuple[Job, str, str]]
-) -> int:
-    """Write predictions and final failures (job, code, text) of a claim; return how many counted.
-
-    A job whose lease was taken over is left alone: the other worker's result stands.
-    """
-    with transaction.atomic():
-        ended = _end(token, State.DONE, [p.cell_image_id for p in predictions])
-        ours = [p for p in predictions if p.cell_image_id in ended]
-        Prediction.objects.bulk_create(ours, ignore_conflicts=True)
-        for job, code, text in failures:
-            ended |= _end(token, State.FAILED, [job.cell_image_id], code, text)
-    finish_specimens(specimen_ids=ended.values())
-    return len(ended)
-
-
-def _end(
-    token: uuid.UUID, state: Job.State, image_ids: Sequence[int], code: str = "", text: str = ""
-) -> dict[int, int | None]:
-    """End the jobs of these images that the lease still holds; return specimen by image."""
-    if not image_ids:
-        return {}
-    places = ", ".join(["%s"] * len(image_ids))
-    now, lease = stored(Job, "finished_at", clock.now()), stored(Job, "lease_token", token)
-    values = [state.value, now, code, text[:500], lease, *image_ids]
-    return dict(rows(_END.format(places=places), values))
-
-
-def finish_specimens(*, specimen_ids: Iterable[int | None]) -> None:
-    """Move each of these specimens on whose last open job has ended.
-
-    Called behind the commit that ended jobs: of two workers with the last two jobs, the later one
-    sees both, and no worker waits for another at a specimen that is not complete yet. The sweep
-    calls it for who died in between.
-    """
-    ids = {pk for pk in specimen_ids if pk is not None}
-    complete = list(_complete_specimens().filter(pk__in=ids)) if ids else []
-    for specimen in complete:
-        _finish_specimen(specimen.pk)
-
-
-def _complete_specimens() -> QuerySet[Specimen]:
-    """Specimens that still count as waiting, with no job that does."""
-    open_jobs = Job.objects.filter(specimen=OuterRef("pk"), state__in=[State.QUEUED, State.RUNNING])
-    return Specimen.objects.filter(~Exists(open_jobs), state=Specimen.State.IMAGED).order_by("pk")
-
-
-@transaction.atomic
-def _finish_specimen(pk: int) -> None:
-    # Locked first, looked at again behind it: somebody may have added images meanwhile. Who holds
-    # it now adds images or finishes it too; at anything else the sweep comes again.
-    rows = Specimen.objects.filter(pk=pk)
-    locked = rows.select_for_update(skip_locked=True, no_key=True, of=("self",)).first()
-    specimen = _complete_specimens().filter(pk=pk).first() if locked else None
-    if specimen is None:
-        return
-    specimen.state = workflow.after(workflow.Act.FINISH_CLASSIFICATION, specimen.state)
-    specimen.save(update_fields=["state"])
-    refresh_flags(specimen=specimen)
-    enqueue_preliminary(specimen=specimen)
-    audit.record(actor=None, action="specimen.classified", subject=specimen, specimen=specimen)
-
-
 def return_job(*, token: uuid.UUID, job: Job, code: str, text: str) -> None:
     """Give a job back after a failure that may pass; after MAX_ATTEMPTS it ends as failed."""
     if job.attempts >= settings.MAX_ATTEMPTS:
@@ -266,8 +198,8 @@ def release_expired_leases() -> int:
 def sweep() -> int:
     """Do what dead workers have left, and ring for what is due; return how many jobs are due."""
     release_expired_leases()
-    for pk in _complete_specimens().values_list("pk", flat=True):
-        _finish_specimen(pk)
+    for pk in complete_specimens().values_list("pk", flat=True):
+        finish_specimen(pk)
     most: int = 8 * settings.BATCH_SIZE
     queued = Job.objects.filter(state=State.QUEUED)
     # Two questions, for each has an index of its own.

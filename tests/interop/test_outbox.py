@@ -33,7 +33,7 @@ from specimens.services.deliveries_queue import (
 )
 from specimens.services.deliveries_sending import attempt_delivery
 from specimens.services.errors import Conflict
-from specimens.services.queue import finish_specimens
+from specimens.services.queue_exit import finish_specimens
 from tests.factories import Cast
 from tests.interop.outbox import amend, make_cells, reviewed_case, sign, webhook
 from tests.interop.receivers import SECRET, SECRET_ENV

@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from classifier.models import ModelVersion
@@ -19,13 +20,13 @@ from specimens.services.queue import (
     Claim,
     claim_jobs,
     extend_leases,
-    finish_jobs,
     most_urgent_waiting,
     release_expired_leases,
     return_job,
     sweep,
 )
 from specimens.services.queue_entry import enqueue, refuse_when_full, requeue_cell_images
+from specimens.services.queue_exit import finish_jobs
 from tests.factories import Cast, OrderFactory, upload
 
 pytestmark = [pytest.mark.core, pytest.mark.django_db]
@@ -123,6 +124,36 @@ def test_results_count_once_and_move_the_specimen_on(cast: Cast, version: ModelV
     assert specimen.state == Specimen.State.PRECLASSIFIED
     assert Prediction.objects.count() == 3
     assert AuditEvent.objects.filter(action="specimen.classified").count() == 1
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_result_is_stored_as_it_was_made(
+    failures: int, cast: Cast, version: ModelVersion
+) -> None:
+    _queue(cast, 3 + failures)
+    claim = claim_jobs(worker="a", limit=3 + failures)
+    made = []
+    for number, job in enumerate(claim.jobs[:3]):
+        one = _prediction(job, version)
+        one.reasons = ["low_confidence", "out_of_distribution"][:number]
+        one.confidence, one.ood_score, one.milliseconds = 1 / 3, 1e-9 + number, 12345.678901
+        one.probabilities, one.shown = [0.333333, 1e-06, 0.0, 0.5, number], [0.1, 0.25, 0.5]
+        one.embedding, one.explanation = bytes(range(256)) * 2, bytes(256)
+        made.append(one)
+    failed = [(job, "damaged", 'cut "off" \\ %s') for job in claim.jobs[3:]]
+    with CaptureQueriesContext(connection) as queries:
+        assert finish_jobs(token=claim.token, predictions=made, failures=failed) == 3 + failures
+    if connection.vendor == "postgresql" and not failures:
+        [written] = [q["sql"] for q in queries if "INSERT INTO specimens_prediction" in q["sql"]]
+        assert "UPDATE specimens_job" in written
+    names = [field.attname for field in Prediction._meta.concrete_fields if field.name != "id"]
+    for one in made:
+        stored = Prediction.objects.get(cell_image=one.cell_image)
+        for name in names:
+            value = getattr(stored, name)
+            assert (bytes(value) if isinstance(value, memoryview) else value) == getattr(one, name)
+    assert Job.objects.filter(state="done", error="", finished_at__isnull=False).count() == 3
+    assert Job.objects.filter(state="failed", error='cut "off" \\ %s').count() == failures
 
 
 def test_a_lease_that_was_taken_over_voids_the_late_result(

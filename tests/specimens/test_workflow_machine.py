@@ -42,8 +42,8 @@ from specimens.services.accessioning import (
     reject_specimen,
 )
 from specimens.services.errors import Conflict, GateClosed
-from specimens.services.queue import finish_specimens
 from specimens.services.queue_entry import requeue_cell_images
+from specimens.services.queue_exit import finish_specimens
 from specimens.services.review import Decision, add_comment, review_cells
 from specimens.services.signing import sign_out_report, start_amendment
 from specimens.workflow import TRANSITIONS, Act, NotAllowedInState, after, sign_obstacles
