@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.counterparts import require
+from tests.interop.receivers import first_of_each, versions_by_specimen
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -27,3 +28,11 @@ def test_a_short_run_keeps_every_promise() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-3000:]
     assert "PASSED" in done.stdout
+
+
+def test_a_repeat_behind_a_later_version_is_no_disorder() -> None:
+    """As after a backup in which the first version was still to be delivered."""
+    came = [("a", 1), ("b", 2), ("a", 1)]
+    lines = [{"id": one, "specimen": "S", "version": version} for one, version in came]
+    assert versions_by_specimen(first_of_each(lines)) == {"S": [1, 2]}
+    assert versions_by_specimen(first_of_each(lines[1:])) == {"S": [2, 1]}

@@ -96,7 +96,10 @@ def wait_until_held_back(one_has_arrived: Callable[[], bool]) -> None:
 
 def first_of_each(received: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What a receiver keeps that de-duplicates by the message id."""
-    return list({line["id"]: line for line in reversed(received)}.values())[::-1]
+    kept: dict[str, dict[str, Any]] = {}
+    for line in received:
+        kept.setdefault(line["id"], line)
+    return list(kept.values())
 
 
 def versions_by_specimen(received: list[dict[str, Any]]) -> dict[str, list[int]]:
