@@ -84,7 +84,8 @@ def end(process: subprocess.Popen[bytes], how: signal.Signals, seconds: float = 
 
 def free_port() -> int:
     """A port nobody listens on now. Another may take it first, so a server's start is retried."""
-    for port in random.sample(PORTS, k=200):
+    # Not from the sequence of a seed that a test has set: two runs would meet at each port.
+    for port in random.SystemRandom().sample(PORTS, k=200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with suppress(OSError):

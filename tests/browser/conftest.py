@@ -56,6 +56,24 @@ class Service:
 
 
 def _start(home: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Start it; anew where another took its port since that was looked for."""
+    for _ in range(3):
+        process, url = _start_once(home, log)
+        _await(process, url, log)
+        if process.poll() is None or "already in use" not in log.read_text():
+            break
+    return process, url
+
+
+def _await(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    try:
+        wait_until(lambda: process.poll() is not None or _is_healthy(url), 240, "a healthy service")
+    except TimeoutError as late:
+        end(process, signal.SIGTERM, 20)
+        raise TimeoutError(f"{late}\n{log.read_text()}") from late
+
+
+def _start_once(home: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("WBCLAB_")}
     for name in ("WBCLAB_MODEL_DIR", "WBCLAB_ENGINE"):
@@ -92,16 +110,11 @@ def service() -> Iterator[Service]:
         home.mkdir()
         process, url = _start(home, log)
         try:
-            wait_until(
-                lambda: process.poll() is not None or _is_healthy(url), 240, "a healthy service"
-            )
             assert process.poll() is None, log.read_text()
             demo = json.loads((home / "demo.json").read_text())
             people = {one["username"]: one["password"] for one in demo["accounts"]}
             yield Service(url, home, people)
             assert process.poll() is None, log.read_text()
-        except TimeoutError as late:
-            raise TimeoutError(f"{late}\n{log.read_text()}") from late
         finally:
             end(process, signal.SIGTERM, 20)
 
