@@ -1,15 +1,39 @@
 """Fixtures for all tests: the cast, and a database that forgets."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection
 
 from specimens.services.queue_entry import forget_counts
 from tests.factories import Cast, make_cast
+
+_OTHER_SESSIONS = """
+SELECT state, query FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
+"""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Let go of the database at the end; a session that somebody keeps is named by what it did."""
+    yield
+    if connection.vendor != "postgresql":
+        return
+    gc.collect()  # connections of threads that have ended
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]
+    with psycopg.connect(**connection.get_connection_params(), autocommit=True) as apart:
+        for _ in range(50):
+            if not (left := apart.execute(_OTHER_SESSIONS).fetchall()):
+                return
+            time.sleep(0.2)
+    pytest.fail(f"sessions of the database that the tests have left: {left}")
 
 
 @pytest.fixture(autouse=True)
