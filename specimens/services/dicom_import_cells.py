@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from specimens import workflow
 from specimens.models import CellImage, DicomFrame, DicomInstance, Specimen, User
-from specimens.services import audit
+from specimens.services.imaging import note_images_added
 from specimens.services.queue_entry import enqueue
 
 
@@ -40,18 +40,13 @@ def add_frames(
     DicomFrame.objects.bulk_update(frames, ["cell_image"])
     enqueue(images=fresh, specimen=specimen)
     if fresh:
-        specimen.state = state
-        specimen.save(update_fields=["state"])
-        audit.record(
+        note_images_added(
             actor=actor,
-            action="specimen.images_added",
-            subject=specimen,
             specimen=specimen,
-            details={
-                "images": len(fresh),
-                "source": CellImage.Source.DICOM,
-                "sop_instance_uids": sorted({one.instance.sop_instance_uid for one in frames})[:50],
-            },
+            state=state,
+            images=len(fresh),
+            source=CellImage.Source.DICOM,
+            sop_instance_uids=sorted({one.instance.sop_instance_uid for one in frames})[:50],
         )
     return [images[digest].pk for digest in digests]
 

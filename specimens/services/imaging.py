@@ -196,6 +196,15 @@ def _write_rows_of_specimen(
     if not images:
         return
     add_and_enqueue(images=images, specimen=specimen)
+    note_images_added(
+        actor=actor, specimen=specimen, state=state, images=len(images), source=images[0].source
+    )
+
+
+def note_images_added(
+    *, actor: User | None, specimen: Specimen, state: str, **details: object
+) -> None:
+    """Write the new state of a specimen that got images, and the audit event with `details`."""
     specimen.state = state
     specimen.save(update_fields=["state"])
     audit.record(
@@ -203,5 +212,5 @@ def _write_rows_of_specimen(
         action="specimen.images_added",
         subject=specimen,
         specimen=specimen,
-        details={"images": len(images), "source": images[0].source},
+        details=details,
     )
