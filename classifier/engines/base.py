@@ -68,8 +68,11 @@ class Engine(Protocol):
             batch_sizes: numbers of images; every size the engine distinguishes if None.
         """
 
-    def begin(self, count: int) -> Computation:
+    def begin(self, count: int, *, ahead: bool = False) -> Computation:
         """Begin a batch of `count` images; fewer may come, for some may turn out unreadable.
+
+        Several batches may be under way. One that is begun `ahead` goes before what the engine has
+        not started yet.
 
         Raises:
             RuntimeError: no model is loaded.

@@ -1,10 +1,13 @@
 """ONNX Runtime: the engine for the CPU."""
 
 import ctypes
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import PriorityQueue
 from typing import Any
 
 import numpy as np
@@ -44,7 +47,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, threads: int | None = None) -> None:
         self._threads = threads or usable_cpus()
-        self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="engine")
+        self._cores = _Cores(self._threads)
         self._loaded: _Loaded | None = None
 
     def load(self, artifact: ModelArtifact) -> None:
@@ -59,11 +62,11 @@ class OnnxRuntimeEngine:
             if self._loaded is not None:
                 self._loaded.compute(list(images[:1]), alone=True)
 
-    def begin(self, count: int) -> "Parts":
+    def begin(self, count: int, *, ahead: bool = False) -> "Parts":
         """See `Engine.begin`. Parts that are complete are computed while others are awaited."""
         if self._loaded is None:
             raise RuntimeError("load a model before classifying")
-        return Parts(count, self._threads, self._loaded, self._pool)
+        return Parts(count, ahead, self._loaded, self._cores)
 
     def classify(self, images: ImageArray) -> list[CellPrediction]:
         """See `Engine.classify`."""
@@ -77,18 +80,16 @@ class OnnxRuntimeEngine:
 class Parts:
     """A batch divided among the cores."""
 
-    def __init__(
-        self, count: int, threads: int, loaded: "_Loaded", pool: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, count: int, ahead: bool, loaded: "_Loaded", cores: "_Cores") -> None:
         self.seconds = 0.0
         self._loaded = loaded
-        self._pool = pool
-        self._threads = threads
+        self._cores = cores
+        self._ahead = ahead
         self._count = count
         # As many parts as keep all cores busy to the end: of ten images each of four cores has two
         # or three, where parts of two would give one of them four.
-        rounds = -(-count // (PART * threads))
-        self._size, self._larger = divmod(count, min(count, rounds * threads) or 1)
+        rounds = -(-count // (PART * cores.count))
+        self._size, self._larger = divmod(count, min(count, rounds * cores.count) or 1)
         self._part: list[ImageArray] = []
         self._under_way: list[Future[Timed]] = []
 
@@ -112,8 +113,9 @@ class Parts:
         return self._decide([part.result() for part in self._under_way])
 
     def _begin_part(self) -> None:
-        self._under_way.append(self._pool.submit(_timed, self._loaded.compute, self._part))
-        self._part = []
+        part, self._part = self._part, []
+        compute = partial(_timed, self._loaded.compute, part)
+        self._under_way.append(self._cores.submit(compute, self._ahead))
 
     def _decide(self, parts: Sequence[Timed]) -> list[CellPrediction]:
         if not parts:
@@ -121,9 +123,35 @@ class Parts:
         started = time.perf_counter()
         predictions = self._loaded.decide([outputs for outputs, _ in parts])
         deciding = time.perf_counter() - started
-        beside_each_other = min(self._threads, len(parts))
+        beside_each_other = min(self._cores.count, len(parts))
         self.seconds = deciding + sum(seconds for _, seconds in parts) / beside_each_other
         return predictions
+
+
+class _Cores:
+    """The threads that compute, each of them one part after the other."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="engine")
+        self._numbers = itertools.count()
+        self._waiting: PriorityQueue[tuple[bool, int, Callable[[], Timed], Future[Timed]]] = (
+            PriorityQueue()
+        )
+
+    def submit(self, compute: Callable[[], Timed], ahead: bool) -> Future[Timed]:
+        """Have one part computed, `ahead` before those that are not and still wait."""
+        future: Future[Timed] = Future()
+        self._waiting.put((not ahead, next(self._numbers), compute, future))
+        self._pool.submit(self._compute_next)
+        return future
+
+    def _compute_next(self) -> None:
+        _, _, compute, future = self._waiting.get_nowait()
+        try:
+            future.set_result(compute())
+        except BaseException as error:
+            future.set_exception(error)
 
 
 def _timed(compute: Callable[..., Outputs], *arguments: Any) -> Timed:

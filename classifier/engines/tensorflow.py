@@ -72,8 +72,8 @@ class TensorFlowEngine:
         for size in batch_sizes or self._buckets:
             self.classify(np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
 
-    def begin(self, count: int) -> Computation:
-        """See `Engine.begin`. A device computes a whole batch at once."""
+    def begin(self, count: int, *, ahead: bool = False) -> Computation:
+        """See `Engine.begin`. A device computes a whole batch at once, in the caller's thread."""
         self._require_model()
         return Gathered(self.classify)
 

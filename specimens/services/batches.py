@@ -1,6 +1,7 @@
 """What a worker has in hand: a claim, and what the decoders made of its images."""
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,27 +28,44 @@ class Batch:
         claim: empty where nothing was due, or was given back.
         images: in the order in which they were decoded; before that, nothing.
         failures: the same.
+        error: why the engine did not take one of the images; it has none of those behind it.
         started: when it was claimed.
     """
 
     claim: Claim
     images: list[tuple[Job, PreparedImage]] = field(default_factory=list)
     failures: list[tuple[Job, str, str]] = field(default_factory=list)
+    error: Exception | None = None
     started: float = field(default_factory=time.perf_counter)
 
-    @property
-    def decoded(self) -> bool:
-        return bool(self.images or self.failures)
+    @classmethod
+    def none(cls) -> "Batch":
+        """What there is where nothing is due."""
+        return cls(Claim(uuid.uuid4()))
 
-    def take(self, place: int, answer: Answer, computation: Computation | None) -> None:
+    def take(self, place: int, answer: Answer, computation: Computation) -> None:
         """Note what became of the image at this place of the claim, and have it computed."""
         job = self.claim.jobs[place]
         if not isinstance(answer, PreparedImage):
             self.failures.append((job, answer.code, answer.message))
             return
         self.images.append((job, answer))
-        if computation is not None:
-            computation.add(answer.pixels)
+        self._add(answer, computation)
+
+    def compute(self, computation: Computation) -> None:
+        """Have the images that are decoded computed anew."""
+        for _, image in self.images:
+            self._add(image, computation)
+
+    def _add(self, image: PreparedImage, computation: Computation) -> None:
+        if self.error is not None:
+            return
+        try:
+            computation.add(image.pixels)
+        except Exception as error:
+            # Too few threads, or too little memory: the decoders go on, and what is done about
+            # batches that fail is done once all images are there.
+            self.error = error
 
     def empty(self) -> None:
         """Forget what was given back."""
@@ -61,8 +79,8 @@ class Batch:
         return int(self.claim.jobs[len(self.claim.jobs) // 2].priority)
 
 
-def decode(batch: Batch, decoders: DecoderPool, computation: Computation | None = None) -> None:
-    """Decode the images of a claim; with a `computation`, each goes to the engine as it comes.
+def decode(batch: Batch, decoders: DecoderPool, computation: Computation) -> None:
+    """Decode the images of a claim; each goes to the engine as it comes.
 
     Raises OSError where the image store is away.
     """

@@ -5,13 +5,14 @@ import socket
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import structlog
 from django.conf import settings
@@ -43,13 +44,22 @@ T = TypeVar("T")
 
 # Of so many batches one makes room for a job that was tried before, however long an import is.
 _RETRY_EVERY: Final = 16
+# How often a worker that waits for its engine looks for what is more urgent.
+_LOOK_SECONDS: Final = 0.02
+
+
+class _UnderWay(NamedTuple):
+    """What becomes of a batch that is with the engine: its predictions, and how many jobs ended."""
+
+    computed: Future[list[Prediction]]
+    written: Future[int]
 
 
 class ClassificationWorker:
     """One engine, its decoder processes and a heartbeat. Use as a context manager; then `drain`.
 
-    Not for two threads at once: the engine runs one batch at a time. Threads of its own claim and
-    decode the next batch, and write the last, while one is computed.
+    Not for two threads at once. Threads of its own wait for one batch and write the last, while the
+    next is claimed and decoded.
     """
 
     def __init__(self) -> None:
@@ -68,7 +78,7 @@ class ClassificationWorker:
         # Of two threads that use it at once, SQLite would turn one away.
         sqlite = connection.vendor == "sqlite"
         self._database: AbstractContextManager[Any] = threading.Lock() if sqlite else nullcontext()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="waiter")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="writer")
 
     def __enter__(self) -> "ClassificationWorker":
@@ -91,7 +101,7 @@ class ClassificationWorker:
         exception: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for thread in (self._reader, self._writer):
+        for thread in (self._waiter, self._writer):
             thread.submit(connections.close_all)
             thread.shutdown()
         self._heart.stop()
@@ -100,7 +110,7 @@ class ClassificationWorker:
     def drain(self, stopped: threading.Event | None = None) -> int:
         """Work until nothing is due, or `stopped`; return how many jobs ended.
 
-        What has been computed by then is written; what was read ahead is given back.
+        What has been claimed by then is computed and written.
         """
         self._stopped = stopped or threading.Event()
         try:
@@ -134,69 +144,74 @@ class ClassificationWorker:
         batch: Batch | None = self._claim()
         while batch is not None and batch.claim.jobs:
             if len(batch.claim.jobs) == settings.BATCH_SIZE:
-                more, batch = self._run_full(batch)
+                more, batch = self._stream(batch)
             else:
                 # Nothing waits behind it: whoever sent it is answered without a change of threads.
                 ended += self._run(batch)
                 if not batch.claim.jobs:  # given back
                     break
-                more, batch = self._let_pass(self._claim())
+                more, batch = self._next()
             ended += more
         return ended, batch is None
 
-    def _run_full(self, batch: Batch) -> tuple[int, Batch | None]:
-        """Compute full batches while the next is read and the last is written.
+    def _stream(self, batch: Batch) -> tuple[int, Batch | None]:
+        """Hand one batch after the other to the engine, so that no core waits for the next.
 
-        Returns how many jobs ended, and the first batch that is not full, or None as `_let_pass`.
+        While one is computed the next is claimed and decoded, and the last is written. Returns how
+        many jobs ended, and what came instead of a next batch: an empty one, or None as `_next`.
         """
         ended = 0
+        under_way: deque[_UnderWay] = deque()
         following: Batch | None = batch
-        under_way: list[Future[Any]] = []
         try:
-            while following is not None and len(following.claim.jobs) == settings.BATCH_SIZE:
+            while following is not None and following.claim.jobs:
                 batch = following
                 computation = self._begin(batch)
                 if not batch.claim.jobs:  # given back
                     break
-                reading = self._reader.submit(_with_connection, self._read)
-                under_way.append(reading)
-                predictions = self._predict(batch, computation)
-                following = reading.result()
+                under_way.append(self._hand_over(batch, computation))
                 # One write at a time: what piles up here would be lost with the process.
-                ended += sum(writing.result() for writing in under_way[:-1])
-                under_way = [
-                    self._writer.submit(_with_connection, partial(self._write, batch, predictions))
-                ]
-                more, following = self._let_pass(following)
+                while len(under_way) > 2:
+                    ended += under_way.popleft().written.result()
+                # Two batches in the engine keep all cores busy to the end of the first; more would
+                # only keep out what is more urgent.
+                before = under_way[-2] if len(under_way) > 1 else None
+                more, following = self._next(before, batch.urgency)
                 ended += more
-            return ended + sum(writing.result() for writing in under_way), following
+            return ended + sum(each.written.result() for each in under_way), following
         finally:
-            wait(under_way)
+            wait([each.written for each in under_way])
 
-    def _let_pass(self, batch: Batch) -> tuple[int, Batch | None]:
-        """Before a batch that was read ahead is computed, do what is more urgent and came later.
+    def _hand_over(self, batch: Batch, computation: Computation) -> "_UnderWay":
+        """Have a batch that is with the engine waited for and written, in threads of their own."""
+        computed = self._waiter.submit(_with_connection, partial(self._predict, batch, computation))
+        written = self._writer.submit(
+            _with_connection, lambda: self._write(batch, computed.result())
+        )
+        return _UnderWay(computed, written)
 
-        At most one batch of it, so that clients who never stop do not keep others out. Returns how
-        many jobs ended, and the batch; None where it was given back, because one that was tried
-        before has its turn or the worker is to stop.
+    def _next(self, before: _UnderWay | None = None, urgency: int = 0) -> tuple[int, Batch | None]:
+        """Claim a batch, once the one before the last is computed.
+
+        Until then, do what is more urgent than the last and came later: at most one batch of it, so
+        that clients who never stop do not keep others out. Returns how many jobs ended, and the
+        batch; None instead where one that was tried before has its turn or the worker is to stop.
         """
         ended, room = 0, settings.BATCH_SIZE
         self._since_retry += 1
-        while batch.claim.jobs and room > 0:
+        while True:
+            ready = before is None or bool(wait([before.computed], _LOOK_SECONDS).done)
             with self._database:
                 fresh, retried = most_urgent_waiting()
-            turn = NOTHING_WAITS if self._since_retry >= _RETRY_EVERY else batch.urgency
+            turn = NOTHING_WAITS if self._since_retry >= _RETRY_EVERY else fresh
             if retried < turn or self._stopped.is_set():
-                self._give_back(batch)
                 return ended, None
-            if fresh >= batch.urgency:
-                break
-            urgent = self._claim(limit=room, more_urgent_than=batch.urgency)
-            ended += self._run(urgent)
-            if not urgent.claim.jobs:  # another worker was first, or it was given back
-                break
-            room -= len(urgent.claim.jobs)
-        return ended, batch
+            if fresh < urgency and room > 0:
+                urgent = self._claim(limit=room, more_urgent_than=urgency)
+                room -= len(urgent.claim.jobs)
+                ended += self._run(urgent, ahead=True)
+            elif ready:
+                return ended, Batch.none() if fresh == NOTHING_WAITS else self._claim()
 
     def _claim(
         self, *, limit: int = 0, retries: bool = False, more_urgent_than: int | None = None
@@ -214,23 +229,13 @@ class ClassificationWorker:
             self._heart.hold(claim.token)
         return Batch(claim, started=started)
 
-    def _read(self) -> Batch:
-        """Claim what is due, and decode it while the engine has other work."""
-        batch = self._claim()
-        self._decode(batch)
-        return batch
-
-    def _begin(self, batch: Batch) -> Computation:
-        """Have a batch computed; what has not been decoded goes to the engine image by image."""
-        computation = self.engine.begin(len(batch.claim.jobs))
-        if batch.decoded:
-            for _, image in batch.images:
-                computation.add(image.pixels)
-        else:
-            self._decode(batch, computation)
+    def _begin(self, batch: Batch, *, ahead: bool = False) -> Computation:
+        """Decode a batch, of which the engine begins with what it has."""
+        computation = self.engine.begin(len(batch.claim.jobs), ahead=ahead)
+        self._decode(batch, computation)
         return computation
 
-    def _decode(self, batch: Batch, computation: Computation | None = None) -> None:
+    def _decode(self, batch: Batch, computation: Computation) -> None:
         """Decode the images of a claim; where the image store is away, give the claim back."""
         try:
             decode(batch, self.decoders, computation)
@@ -248,11 +253,11 @@ class ClassificationWorker:
         self._heart.let_go(batch.claim.token)
         batch.empty()
 
-    def _run(self, batch: Batch) -> int:
-        """Compute and write a batch with nothing beside it; return how many jobs ended."""
+    def _run(self, batch: Batch, *, ahead: bool = False) -> int:
+        """Compute and write a batch in this thread; return how many jobs ended."""
         if not batch.claim.jobs:
             return 0
-        computation = self._begin(batch)
+        computation = self._begin(batch, ahead=ahead)
         if not batch.claim.jobs:  # given back
             return 0
         return self._write(batch, self._predict(batch, computation))
@@ -279,6 +284,8 @@ class ClassificationWorker:
         if not batch.images:
             return []
         try:
+            if batch.error is not None:
+                raise batch.error
             found = computation.predictions()
         except Exception as error:
             logger.exception("the engine failed on a batch", images=len(batch.images))
@@ -292,8 +299,14 @@ class ClassificationWorker:
             with self._database:
                 return_job(token=token, job=job, code="engine_error", text=str(error))
             return []
-        alone = [replace(batch, images=[pair]) for pair in batch.images]
-        return [found for one in alone for found in self._predict(one, self._begin(one))]
+        alone = [replace(batch, images=[pair], error=None) for pair in batch.images]
+        return [found for one in alone for found in self._predict(one, self._again(one))]
+
+    def _again(self, batch: Batch) -> Computation:
+        """Begin a batch whose images are decoded."""
+        computation = self.engine.begin(len(batch.images))
+        batch.compute(computation)
+        return computation
 
 
 def _with_connection(work: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +139,26 @@ def test_the_parts_come_back_in_order(loaded: dict[str, Engine], noise: ImageArr
     back = loaded["onnxruntime"].classify(noise[::-1])
     assert_same(forth, back[::-1])
     assert len({prediction.embedding.tobytes() for prediction in forth}) == MANY
+
+
+def test_what_is_begun_ahead_does_not_wait_for_what_came_before(
+    artifact: ModelArtifact, noise: ImageArray
+) -> None:
+    engine = create_engine("onnxruntime", threads=1)
+    engine.load(artifact)
+    many, few = engine.begin(MANY), engine.begin(4, ahead=True)
+    for image in noise:
+        many.add(image)
+    ended: list[str] = []
+    waiting = threading.Thread(target=lambda: (many.predictions(), ended.append("many")))
+    waiting.start()
+    for image in noise[:4]:
+        few.add(image)
+    found = few.predictions()
+    ended.append("few")
+    waiting.join()
+    assert ended == ["few", "many"]
+    assert_same(found, many.predictions()[:4])
 
 
 def test_running_threads_are_counted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

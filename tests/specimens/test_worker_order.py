@@ -1,7 +1,7 @@
 """In which order a worker computes: urgent work waits for the batch under way, and for no other.
 
 The worker is the real one; its engine is watched, so that work can arrive at an exact moment: while
-a batch of an import is computed, and the next has been claimed and decoded.
+a batch of an import is computed, and the next has been claimed.
 """
 
 import threading
@@ -29,10 +29,18 @@ BATCH = 4
 
 
 class Watched:
-    """An engine that counts the images of each batch, and lets something happen meanwhile."""
+    """An engine that counts the images of each batch, and lets something happen meanwhile.
+
+    Attributes:
+        begun: how many images each batch had when it was begun, and whether it went ahead.
+        sizes: how many came, in the order in which the batches were waited for.
+        before: called with the number of the batch that is about to be waited for.
+        at_image: called for each image.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.begun: list[tuple[int, bool]] = []
         self.sizes: list[int] = []
         self.before: Callable[[int], None] = lambda call: None
         self.at_image: Callable[[], object] = lambda: None
@@ -41,8 +49,9 @@ class Watched:
     def name(self) -> str:
         return self.engine.name
 
-    def begin(self, count: int) -> "WatchedComputation":
-        return WatchedComputation(self, self.engine.begin(count))
+    def begin(self, count: int, *, ahead: bool = False) -> "WatchedComputation":
+        self.begun.append((count, ahead))
+        return WatchedComputation(self, self.engine.begin(count, ahead=ahead))
 
 
 class WatchedComputation:
@@ -133,11 +142,11 @@ def test_a_stat_cell_waits_for_the_batch_under_way_and_for_no_other(
     stat = _stat(cast)
     engine.before = _once_the_next_is_in_hand(lambda: _queue(cast, stat, 1))
     assert worker.drain() == 6 * BATCH + 1
-    assert engine.sizes == [BATCH, 1, *[BATCH] * 5]
+    assert engine.begun == [*[(BATCH, False)] * 2, (1, True), *[(BATCH, False)] * 4]
     assert _all_done_once()
 
 
-def test_so_does_one_that_was_tried_before_and_nothing_is_in_hand_beside_it(
+def test_one_that_was_tried_before_waits_for_all_that_is_in_hand(
     cast: Cast, worker: ClassificationWorker, engine: Watched
 ) -> None:
     _queue(cast, cast.specimen(), 6 * BATCH)
@@ -151,10 +160,9 @@ def test_so_does_one_that_was_tried_before_and_nothing_is_in_hand_beside_it(
 
     engine.before = before
     assert worker.drain() == 6 * BATCH + 1
-    assert engine.sizes == [BATCH, 1, *[BATCH] * 5]
-    assert beside[1] == 1
+    assert engine.sizes == [BATCH, BATCH, 1, *[BATCH] * 4]
+    assert beside[2] == 1
     assert _all_done_once()
-    # What was given back for it has lost no try.
     assert set(Job.objects.values_list("attempts", flat=True)) == {1, 2}
     assert Job.objects.filter(attempts=2).count() == 1
 
@@ -190,15 +198,15 @@ def test_clients_who_never_stop_do_not_keep_a_batch_that_is_in_hand_out(
     assert _all_done_once()
 
 
-def test_told_to_stop_it_ends_what_is_computed_and_gives_the_rest_back(
+def test_told_to_stop_it_ends_what_is_in_hand_and_leaves_the_rest(
     cast: Cast, worker: ClassificationWorker, engine: Watched
 ) -> None:
     _queue(cast, cast.specimen(), 6 * BATCH)
     stopped = threading.Event()
     engine.before = _once_the_next_is_in_hand(stopped.set)
-    assert worker.drain(stopped) == BATCH
-    assert Job.objects.filter(state=Job.State.QUEUED, attempts=0).count() == 5 * BATCH
-    assert worker.drain() == 5 * BATCH
+    assert worker.drain(stopped) == 2 * BATCH
+    assert Job.objects.filter(state=Job.State.QUEUED, attempts=0).count() == 4 * BATCH
+    assert worker.drain() == 4 * BATCH
     assert _all_done_once()
 
 
@@ -243,4 +251,22 @@ def test_what_fails_together_is_computed_one_by_one(
     engine.before = before
     assert worker.drain() == BATCH
     assert engine.sizes == [BATCH, *[1] * BATCH]
+    assert _all_done_once()
+
+
+@pytest.mark.parametrize("place", [0, BATCH - 1])
+def test_so_is_what_the_engine_does_not_take(
+    place: int, cast: Cast, worker: ClassificationWorker, engine: Watched
+) -> None:
+    _queue(cast, None, BATCH)
+    taken: list[None] = []
+
+    def at_image() -> None:
+        taken.append(None)
+        if len(taken) == place + 1:
+            raise RuntimeError("can't start new thread")
+
+    engine.at_image = at_image
+    assert worker.drain() == BATCH
+    assert engine.begun == [(BATCH, False), *[(1, False)] * BATCH]
     assert _all_done_once()
