@@ -143,10 +143,10 @@ class ClassificationWorker:
         ended = 0
         batch: Batch | None = self._claim()
         while batch is not None and batch.claim.jobs:
-            if len(batch.claim.jobs) == settings.BATCH_SIZE:
+            if len(batch.claim.jobs) > 1:
                 more, batch = self._stream(batch)
             else:
-                # Nothing waits behind it: whoever sent it is answered without a change of threads.
+                # Nothing waits behind it: who sent it is answered without a change of threads.
                 ended += self._run(batch)
                 if not batch.claim.jobs:  # given back
                     break
