@@ -16,7 +16,8 @@ from tests.dicom.encodings import dcmtk
 from tests.dicom.files import drawn_cell, frames_of, saved
 from tests.factories import Cast
 
-pytestmark = [pytest.mark.core, pytest.mark.django_db]
+# The worker writes in a thread of its own.
+pytestmark = [pytest.mark.core, pytest.mark.django_db(transaction=True)]
 
 KINDS = ("Neutrophil", "Lymphocyte", "Eosinophil")
 
