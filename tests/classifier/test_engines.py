@@ -150,7 +150,12 @@ def test_what_is_begun_ahead_does_not_wait_for_what_came_before(
     for image in noise:
         many.add(image)
     ended: list[str] = []
-    waiting = threading.Thread(target=lambda: (many.predictions(), ended.append("many")))
+
+    def wait_for_many() -> None:
+        many.predictions()
+        ended.append("many")
+
+    waiting = threading.Thread(target=wait_for_many)
     waiting.start()
     for image in noise[:4]:
         few.add(image)
