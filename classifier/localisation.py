@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
-Places = NDArray[np.intp]
+Values = NDArray[np.uint8]
 AnyFloats = TypeVar("AnyFloats", NDArray[np.float32], NDArray[np.float64])
 
 # Side of the reduced frame that is searched.
@@ -78,7 +78,7 @@ def locate_cell(frame: NDArray[np.uint8], background: Floats) -> FoundCell:
     """
     size = frame.shape[0]
     density = _density_of_values(background)
-    red, green = frame[..., 0].astype(np.intp), frame[..., 1].astype(np.intp)
+    red, green = frame[..., 0], frame[..., 1]
     darkness = (0.5 * density[0]).take(red)
     darkness += density[1].take(green)
     axis, prior = _axis_and_prior(size)
@@ -94,14 +94,15 @@ def _density_of_values(background: Floats) -> Floats:
     return np.asarray(-np.log(np.minimum(np.maximum(light, 0.02), 1.0)))
 
 
-def _mean_density(density: Floats, red: Places, green: Places, weights: Floats) -> Floats:
+def _mean_density(density: Floats, red: Values, green: Values, weights: Floats) -> Floats:
     """Return the mean density (2,) of weighted pixels, of which few weigh anything."""
-    inside = np.flatnonzero(weights)
-    pixels = np.empty((inside.size, 2), np.float32)
-    pixels[:, 0] = density[0].take(red.take(inside))
-    pixels[:, 1] = density[1].take(green.take(inside))
-    total = np.einsum("i,ic->c", weights.take(inside), pixels)
-    return np.asarray(total / max(float(weights.sum()), 1e-6), np.float32)
+    inside = (weights != 0.0).ravel().nonzero()[0]
+    of_channels = np.empty((inside.size, 2), np.float32)
+    of_channels[:, 0] = density[0].take(red.take(inside))
+    of_channels[:, 1] = density[1].take(green.take(inside))
+    of_channels *= weights.take(inside)[:, None]
+    total = max(float(np.add.reduce(weights, axis=None)), 1e-6)
+    return np.asarray(np.add.reduce(of_channels, axis=0) / total, np.float32)
 
 
 @cache
@@ -115,14 +116,16 @@ def _axis_and_prior(size: int) -> tuple[Floats, Floats]:
 
 def _nucleus(darkness: Floats, prior: Floats) -> Floats:
     """Weigh each pixel with 0..1 by how surely it belongs to a nucleus."""
-    cells = darkness > otsu_threshold(darkness.ravel(), prior.ravel())
-    if np.count_nonzero(cells) < _BINS // 3:
+    values, likely = darkness.ravel(), prior.ravel()
+    is_cell = values > otsu_threshold(values, likely)
+    cells = is_cell.nonzero()[0]
+    if cells.size < _BINS // 3:
         return np.asarray(darkness - darkness.min() + 1e-3)
-    dark = darkness[cells]
-    threshold = otsu_threshold(dark, prior[cells])
+    dark = values.take(cells)
+    threshold = otsu_threshold(dark, likely.take(cells))
     range_above = dark.max() - threshold
     if range_above < 1e-3:
-        return np.asarray(cells, np.float32)
+        return is_cell.reshape(darkness.shape).astype(np.float32)
     surely = darkness - threshold
     surely /= 0.15 * float(range_above)
     return limited(surely, 0.0, 1.0)
@@ -153,9 +156,9 @@ def _window(around: _Moments) -> Floats:
 def _moments(weights: Floats, axis: Floats, smallest_spread: float = 0.0) -> _Moments:
     columns, rows = np.add.reduce(weights, axis=0), np.add.reduce(weights, axis=1)
     total = max(float(np.add.reduce(columns)), 1e-6)
-    x, y = float(columns @ axis) / total, float(rows @ axis) / total
+    x, y = float(columns.dot(axis)) / total, float(rows.dot(axis)) / total
     across, down = np.square(axis - x), np.square(axis - y)
-    spread = (float(columns @ across + rows @ down) / total) ** 0.5
+    spread = (float(columns.dot(across) + rows.dot(down)) / total) ** 0.5
     return _Moments(total, x, y, max(spread, smallest_spread), across, down)
 
 
@@ -167,7 +170,8 @@ def limited(values: AnyFloats, low: float, high: float) -> AnyFloats:
 
 def otsu_threshold(values: Floats, weights: Floats) -> float:
     """Return the value that best separates weighted values into two groups (Otsu 1979)."""
-    low, high = float(values.min()), float(values.max())
+    low = float(np.minimum.reduce(values, axis=None))
+    high = float(np.maximum.reduce(values, axis=None))
     if high - low < 1e-6:
         return low
     histogram, edges = weighted_histogram(values, weights, low, high)
@@ -185,8 +189,9 @@ def weighted_histogram(
     """Return what `numpy.histogram` does for values from low to high, in a third of the time."""
     edges = (_EDGES * ((high - low) / _BINS) + low).astype(np.float32)
     edges[-1] = np.inf  # of the last bin: what is highest belongs to it
-    bins = ((values - low) * (_BINS / (high - low))).astype(np.intp)
-    np.minimum(bins, _BINS - 1, out=bins)
+    places = values - low
+    places *= _BINS / (high - low)
+    bins = np.minimum(places, _BINS - 1.0, out=places).astype(np.intp)
     # Rounding can put a value that lies near an edge beside its bin.
     too_high, too_low = values < edges.take(bins), values >= edges[1:].take(bins)
     bins += too_low.view(np.int8) - too_high.view(np.int8)

@@ -112,14 +112,18 @@ def _prepare(
 ) -> ModelInput:
     if image.mode != "RGB":
         raise ValueError(f"image must be in mode RGB, received mode {image.mode!r}")
-    frame = np.asarray(_search_frame(image, reduced))
+    frame = _pixels(_search_frame(image, reduced))
     background = background_colour(frame)
     cell = locate_cell(frame, background)
-    crop = np.asarray(_resize_crop(image, cell, size, margin))
-    pixels = np.empty_like(crop)
-    for channel, values in enumerate(_colour_table(background, cell.nucleus)):
-        pixels[..., channel] = values.take(crop[..., channel])
-    return ModelInput(pixels, Shown(cell.left, cell.top, cell.side))
+    crop = _resize_crop(image, cell, size, margin)
+    # `Image.point` would first round each of the 768 values of the table, which are whole.
+    coloured = crop._new(crop.im.point(_colour_table(background, cell.nucleus).tobytes(), None))
+    return ModelInput(_pixels(coloured), Shown(cell.left, cell.top, cell.side))
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return the pixels (height, width, 3), which nobody may write to."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def _search_frame(image: Image.Image, reduced: Reduced | None) -> Image.Image:
@@ -149,7 +153,7 @@ def background_colour(frame: NDArray[np.uint8]) -> Floats:
     pixels = frame.reshape(-1, 3)
     green = pixels[:, 1]
     rank = int(BACKGROUND_PERCENTILE / 100.0 * (green.size - 1))
-    limit = np.searchsorted(np.bincount(green, minlength=256).cumsum(), rank, side="right")
+    limit = np.bincount(green, minlength=256).cumsum().searchsorted(rank, side="right")
     bright = (green >= limit).astype(np.float32)
     # Sums of whole numbers: exact in whatever order, as they stay below 2**24.
     mean = bright @ pixels.astype(np.float32) / np.add.reduce(bright)

@@ -121,3 +121,10 @@ def test_a_thumbnail_is_not_enlarged(tmp_path: Path) -> None:
     prepare_file(path, tmp_path / "small.jpg")
     with Image.open(io.BytesIO((tmp_path / "small.jpg").read_bytes())) as small:
         assert small.size == (72, 64)
+
+
+def test_a_thumbnail_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, files.encode(files.draw_cell(), "PNG"))
+    monkeypatch.chdir(tmp_path)
+    assert not prepare_file(path, Path("small.jpg")).thumbnail_error
+    assert {entry.name for entry in tmp_path.iterdir()} == {"cell", "small.jpg"}

@@ -11,6 +11,7 @@ from classifier.classes import (
     REPORTING_ORDER,
     UNIDENTIFIED,
 )
+from classifier.localisation import locate_cell
 from classifier.preprocessing import (
     BACKGROUND_LEVEL,
     INPUT_SIZE,
@@ -18,6 +19,9 @@ from classifier.preprocessing import (
     PREPROCESSING_VERSION,
     PreprocessingMismatchError,
     Reduced,
+    _colour_table,
+    _resize_crop,
+    background_colour,
     prepare,
     prepare_input,
     require_version,
@@ -62,6 +66,17 @@ def test_a_cast_of_the_lamp_hardly_matters() -> None:
     warm = Image.fromarray((plain * [1.0, 0.95, 0.8]).astype(np.uint8))
     difference = prepare(warm).astype(int) - prepare(_smear((230, 230, 230))).astype(int)
     assert np.abs(difference).max() <= 3
+
+
+def test_each_channel_goes_through_its_own_column_of_the_table() -> None:
+    noise = np.random.default_rng(2).integers(0, 200, (64, 64, 3), dtype=np.uint8)
+    image = Image.fromarray(np.asarray(_smear((240, 220, 200), (64, 64))) - noise // 4)
+    background = background_colour(np.asarray(image))
+    cell = locate_cell(np.asarray(image), background)
+    table = _colour_table(background, cell.nucleus)
+    crop = np.asarray(_resize_crop(image, cell, INPUT_SIZE, 1.0))
+    expected = np.stack([table[c][crop[..., c]] for c in range(3)], axis=-1)
+    np.testing.assert_array_equal(prepare(image), expected)
 
 
 def test_is_deterministic_and_leaves_the_image_alone() -> None:
