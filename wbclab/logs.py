@@ -29,6 +29,7 @@ _LONGEST: Final = 300
 _SITE_PACKAGES: Final = "site-packages/"
 
 logger = structlog.get_logger("wbclab")
+_now = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 def configure(config: dict[str, Any]) -> None:
@@ -132,7 +133,7 @@ def _harmless(value: Any) -> Any:
 
 def _say_when_and_where(_: Any, __: str, event: Event) -> Event:
     record: logging.LogRecord = event["_record"]
-    moment = structlog.processors.TimeStamper(fmt="iso", utc=True)(None, "", {})["timestamp"]
+    moment = _now(None, "", {})["timestamp"]
     head = {"time": moment, "level": record.levelname.lower(), "event": event.pop("event")}
     return {**head, "logger": record.name, **event}
 
