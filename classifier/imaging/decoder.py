@@ -37,7 +37,7 @@ class Decoder:
         self.deadline = 0.0
         self.ready = False
         self.served = 0
-        self._received = bytearray()
+        self._received = b""
         self.socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -91,15 +91,17 @@ class Decoder:
 
     def _frames(self) -> "list[bytes]":
         frames = []
-        header = protocol.LENGTH.size
-        while len(self._received) >= header:
+        start = protocol.LENGTH.size
+        while len(self._received) >= start:
             (length,) = protocol.LENGTH.unpack_from(self._received)
             if length > protocol.MAX_FRAME:
                 raise protocol.ProtocolError(f"A decoder announced a frame of {length} bytes")
-            if len(self._received) < header + length:
+            end = start + length
+            if len(self._received) < end:
                 break
-            frames.append(bytes(self._received[header : header + length]))
-            del self._received[: header + length]
+            # An answer mostly comes whole and alone: then this is the only copy of its pixels.
+            frames.append(self._received[start:end])
+            self._received = self._received[end:]
         return frames
 
     def end(self) -> signal.Signals | None:

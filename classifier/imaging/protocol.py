@@ -66,14 +66,14 @@ def decode_answer(body: bytes) -> PreparedImage | ImageRefused:
     Raises:
         ProtocolError: the body is not one that `encode_answer` makes.
     """
-    kind, rest = body[:1], body[1:]
-    if kind == _PREPARED and len(rest) >= _SIZE.size + _PIXEL_BYTES:
-        width, height, *shown = _SIZE.unpack_from(rest)
-        pixels = np.frombuffer(rest, np.uint8, _PIXEL_BYTES, _SIZE.size).reshape(_PIXEL_SHAPE)
-        note = rest[_SIZE.size + _PIXEL_BYTES :].decode("utf-8", "replace")
+    start = len(_PREPARED) + _SIZE.size
+    if body.startswith(_PREPARED) and len(body) >= start + _PIXEL_BYTES:
+        width, height, *shown = _SIZE.unpack_from(body, len(_PREPARED))
+        pixels = np.frombuffer(body, np.uint8, _PIXEL_BYTES, start).reshape(_PIXEL_SHAPE)
+        note = body[start + _PIXEL_BYTES :].decode("utf-8", "replace")
         return PreparedImage(pixels, width, height, Shown(*shown), note)
-    if kind == _REFUSED:
-        return _decode_refusal(rest)
+    if body.startswith(_REFUSED):
+        return _decode_refusal(body[len(_REFUSED) :])
     raise ProtocolError(f"A decoder sent {len(body)} bytes of an unknown kind")
 
 
