@@ -221,9 +221,11 @@ class DecoderPool:
                     f"Check that Pillow and NumPy are installed and that memory is left."
                 )
         logger.warning("Decoder %d ended (%s) and was replaced", decoder.pid, ended_by)
-        if decoder.task is not None:
-            innocent = not decoder.ready or ended_by in _FOREIGN_SIGNALS
-            batch.lost(decoder.task, ended_by, may_retry=innocent)
+        if decoder.task is not None and not decoder.ready:
+            # It has not looked at the image yet.
+            batch.waiting.appendleft(decoder.task)
+        elif decoder.task is not None:
+            batch.lost(decoder.task, ended_by, may_retry=ended_by in _FOREIGN_SIGNALS)
 
     def _abandon(self) -> None:
         """After an exception (Ctrl-C): a decoder with work in hand would answer the next batch."""

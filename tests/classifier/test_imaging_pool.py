@@ -251,10 +251,15 @@ def test_an_answer_no_decoder_gives_is_refused(body: bytes) -> None:
         protocol.decode_answer(body)
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.2])
 def test_decoders_that_cannot_start_are_reported(
-    cell: Path, monkeypatch: pytest.MonkeyPatch
+    after_s: float, cell: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    # Also those that have been sent an image by then, which is not to blame.
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nsleep {after_s}\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
     with DecoderPool(2) as pool, pytest.raises(DecoderPoolError, match="while they start"):
         pool.prepare([(cell, None)])
 
