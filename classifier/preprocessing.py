@@ -115,10 +115,11 @@ def _prepare(
     frame = _pixels(_search_frame(image, reduced))
     background = background_colour(frame)
     cell = locate_cell(frame, background)
-    crop = _resize_crop(image, cell, size, margin)
-    # `Image.point` would first round each of the 768 values of the table, which are whole.
-    coloured = crop._new(crop.im.point(_colour_table(background, cell.nucleus).tobytes(), None))
-    return ModelInput(_pixels(coloured), Shown(cell.left, cell.top, cell.side))
+    crop = _pixels(_resize_crop(image, cell, size, margin))
+    pixels = np.empty_like(crop)
+    for channel, values in enumerate(_colour_table(background, cell.nucleus)):
+        pixels[..., channel] = values.take(crop[..., channel])
+    return ModelInput(pixels, Shown(cell.left, cell.top, cell.side))
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

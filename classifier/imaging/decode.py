@@ -204,7 +204,8 @@ def _refusal(error: Exception) -> ImageRefused:
 def _write_thumbnail(small: Image.Image, path: Path) -> None:
     """Write a small JPEG under a temporary name and rename it, so that no reader sees half."""
     content = io.BytesIO()
-    small.save(content, format="JPEG", quality=THUMBNAIL_QUALITY)
+    # Left alone, Pillow hands the comment of the original on, whoever it may name.
+    small.save(content, format="JPEG", quality=THUMBNAIL_QUALITY, comment=b"")
     # As text: `pathlib` takes as long to compose the two paths as the kernel to rename the file.
     folder, slash, name = str(path).rpartition("/")
     temporary = f"{folder}{slash}.{name}.{os.getpid()}"

@@ -109,6 +109,20 @@ def test_prepare_file_gives_the_models_input_and_a_thumbnail(tmp_path: Path) -> 
     assert [entry.name for entry in thumbnail.parent.iterdir()] == ["cell.jpg"]
 
 
+@pytest.mark.parametrize("side", [72, 640])
+def test_a_thumbnail_says_nothing_that_the_original_says_beside_its_pixels(
+    side: int, tmp_path: Path
+) -> None:
+    named = b"Jane Doe, 1970"
+    exif = Image.Exif()
+    exif[0x013B] = named.decode()  # Artist
+    content = io.BytesIO()
+    files.draw_cell(side, side).save(content, "JPEG", comment=named, exif=exif)
+    assert content.getvalue().count(named) == 2
+    prepare_file(write(tmp_path, content.getvalue()), tmp_path / "small.jpg")
+    assert named not in (tmp_path / "small.jpg").read_bytes()
+
+
 def test_a_thumbnail_that_cannot_be_written_does_not_cost_the_image(tmp_path: Path) -> None:
     path = write(tmp_path, files.encode(files.draw_cell(), "PNG"))
     prepared = prepare_file(path, path / "below a file" / "cell.jpg")
