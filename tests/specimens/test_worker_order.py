@@ -140,7 +140,15 @@ def test_a_stat_cell_waits_for_the_batch_under_way_and_for_no_other(
 ) -> None:
     _queue(cast, cast.specimen(), 6 * BATCH)
     stat = _stat(cast)
-    engine.before = _once_the_next_is_in_hand(lambda: _queue(cast, stat, 1))
+    arrive = _once_the_next_is_in_hand(lambda: _queue(cast, stat, 1))
+    done = Job.objects.filter(specimen=stat, state=Job.State.DONE)
+
+    def before(call: int) -> None:
+        arrive(call)
+        if call > 1 and threading.current_thread().name.startswith("waiter"):
+            wait_until(done.exists, 30, "the STAT cell is done, with the next batch held up")
+
+    engine.before = before
     assert worker.drain() == 6 * BATCH + 1
     assert engine.begun == [*[(BATCH, False)] * 2, (1, True), *[(BATCH, False)] * 4]
     assert _all_done_once()
