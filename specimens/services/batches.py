@@ -73,6 +73,16 @@ class Batch:
         self.images.clear()
         self.failures.clear()
 
+    def waited_for(self, predictions: Sequence[Prediction], ended: int) -> list[Prediction]:
+        """Return the predictions that clients wait for: their images belong to no specimen.
+
+        None of them unless all jobs `ended` by this claim: another worker's result may stand.
+        """
+        if ended < len(self.claim.jobs):
+            return []
+        images = {job.cell_image_id for job in self.claim.jobs if job.specimen_id is None}
+        return [one for one in predictions if one.cell_image_id in images]
+
     @property
     def urgency(self) -> int:
         """How urgent most of it is; it may hold a place of another urgency."""

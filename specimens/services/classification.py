@@ -273,7 +273,10 @@ class ClassificationWorker:
                 )
         finally:
             self._heart.let_go(batch.claim.token)
-        results.announce(cell_image_ids=[job.cell_image_id for job in batch.claim.jobs])
+        results.announce(
+            cell_image_ids=[job.cell_image_id for job in batch.claim.jobs],
+            predictions=batch.waited_for(predictions, ended),
+        )
         seconds = time.perf_counter() - batch.started
         self.counters.add_batch(predictions, [code for _, code, _ in failures], seconds)
         log_batch(batch, predictions, seconds)

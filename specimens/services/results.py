@@ -1,7 +1,8 @@
 """Tells who waits for a class that it is there, from the worker to the web process.
 
-The message names cell images and nothing else: the result is what the database says. A message that
-is lost costs the waiting request a pause of up to half a second, and nothing else.
+The result is what the database says, or what the worker that has just committed it tells along
+(specimens/services/announcements.py). A message that is lost costs the waiting request a pause of
+up to half a second, and nothing else.
 """
 
 import contextlib
@@ -10,8 +11,9 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 import redis
@@ -21,6 +23,7 @@ from django.db import connection
 from classifier.models import ModelVersion
 from specimens.models import CellImage, Job, Prediction
 from specimens.selectors.written_out import Columns, parted, rows
+from specimens.services import announcements
 from specimens.services.broker import broker
 from specimens.services.doorbell import PipeListener
 
@@ -34,26 +37,9 @@ _REMEMBERED: Final = 10_000
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 0.5
 _RETRY_SECONDS: Final = 1.0
-# What a waiting client is shown, which is less than half of the row.
-_PREDICTION: Final = Columns(
-    Prediction,
-    "p",
-    [
-        "id",
-        "cell_image_id",
-        "model_version_id",
-        "predicted_class",
-        "decision",
-        "reasons",
-        "confidence",
-        "probabilities",
-        "ood_score",
-        "engine",
-        "milliseconds",
-        "created_at",
-    ],
-)
-_MODEL: Final = Columns(ModelVersion, "v", ["id", "name", "version"])
+# Less than half of the row.
+_PREDICTION: Final = Columns(Prediction, "p", ["id", *announcements.SHOWN])
+_MODEL: Final = Columns(ModelVersion, "v", announcements.SHOWN_OF_MODEL)
 _COLUMNS: Final = f"{_PREDICTION.sql}, {_MODEL.sql}"
 _PREDICTIONS: Final = """
 SELECT {columns}
@@ -62,18 +48,22 @@ WHERE p.cell_image_id IN ({places}) ORDER BY p.id
 """
 
 
-def announce(*, cell_image_ids: Sequence[int]) -> None:
-    """Say that these images may have a result. Never raises: who waits looks by itself as well."""
-    _board.post(cell_image_ids)
+def announce(*, cell_image_ids: Sequence[int], predictions: Sequence[Prediction] = ()) -> None:
+    """Say that these images may have a result. Never raises: who waits looks by itself as well.
+
+    `predictions` are those of them that are committed, and that a client waits for.
+    """
+    _board.post(cell_image_ids, {})
     for first in range(0, len(cell_image_ids), _AT_ONCE):
-        message = b" ".join(b"%d" % pk for pk in cell_image_ids[first : first + _AT_ONCE]) + b"\n"
+        some = cell_image_ids[first : first + _AT_ONCE]
         if settings.REDIS_URL:
+            told = [one for one in predictions if one.cell_image_id in some]
             try:
-                broker().publish(CHANNEL, message)
+                broker().publish(CHANNEL, announcements.message(some, told))
             except redis.RedisError as error:
                 logger.warning("the broker cannot be reached (%s); who waits will look", error)
         else:
-            _write_pipe(message)
+            _write_pipe(announcements.message(some))
 
 
 def listen() -> None:
@@ -94,14 +84,19 @@ def await_results(
     pending = {image.pk for image in cell_images}
     deadline = time.monotonic() + seconds
     pause = _FIRST_PAUSE_SECONDS
-    with _board.waiting(pending) as announced:
+    with _board.waiting(pending) as news_within:
         while True:
             _let_connection_go()
             left = deadline - time.monotonic()
-            if not announced(max(0.0, min(pause, left))):
+            news = news_within(max(0.0, min(pause, left)))
+            if news is None:
                 pause = min(_LONGEST_PAUSE_SECONDS, 2 * pause)
-            results |= _ended(pending)
-            pending -= results.keys()
+            else:
+                results |= news.told
+                pending -= news.told.keys()
+            if pending and (news is None or news.untold):
+                results |= _ended(pending)
+                pending -= results.keys()
             if not pending or time.monotonic() >= deadline:
                 return results
 
@@ -126,44 +121,73 @@ def _ended(pending: set[int]) -> dict[int, Prediction | Job]:
     return found
 
 
+@dataclass(slots=True)
+class _News:
+    """What one who waits has heard: results, and whether there are others."""
+
+    told: dict[int, Prediction] = field(default_factory=dict)
+    untold: bool = False
+
+
+class _Waiter:
+    """One request that waits for its images. Changed under the board's lock."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.news = _News()
+
+    def hear(self, pk: int, result: Prediction | None) -> None:
+        if result is None:
+            self.news.untold = True
+        else:
+            self.news.told[pk] = result
+        self.event.set()
+
+
 class _Board:
     """Which images are waited for in this process, and which were announced lately."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[int, list[threading.Event]] = {}
+        self._waiting: dict[int, list[_Waiter]] = {}
         self._lately: OrderedDict[int, None] = OrderedDict()
 
-    def post(self, cell_image_ids: Iterable[int]) -> None:
+    def waited_for(self, cell_image_ids: Iterable[int]) -> set[int]:
+        with self._lock:
+            return {pk for pk in cell_image_ids if pk in self._waiting}
+
+    def post(self, cell_image_ids: Iterable[int], told: Mapping[int, Prediction]) -> None:
         with self._lock:
             for pk in cell_image_ids:
                 self._lately[pk] = None
-                for event in self._waiting.get(pk, ()):
-                    event.set()
+                for waiter in self._waiting.get(pk, ()):
+                    waiter.hear(pk, told.get(pk))
             while len(self._lately) > _REMEMBERED:
                 self._lately.popitem(last=False)
 
     @contextmanager
-    def waiting(self, pending: set[int]) -> Iterator[Callable[[float], bool]]:
-        """Give a function that waits until one of `pending` is announced, at most its argument."""
-        event, images = threading.Event(), set(pending)
+    def waiting(self, pending: set[int]) -> Iterator[Callable[[float], _News | None]]:
+        """Give a function that waits for news of `pending`, at most so many seconds."""
+        waiter, images = _Waiter(), set(pending)
         with self._lock:
             for pk in images:
-                self._waiting.setdefault(pk, []).append(event)
-            if not self._lately.keys().isdisjoint(images):
-                event.set()
+                self._waiting.setdefault(pk, []).append(waiter)
+                if pk in self._lately:
+                    waiter.hear(pk, None)
 
-        def announced(seconds: float) -> bool:
-            rung = event.wait(seconds)
-            event.clear()
-            return rung
+        def news_within(seconds: float) -> _News | None:
+            heard = waiter.event.wait(seconds)
+            with self._lock:
+                waiter.event.clear()
+                news, waiter.news = waiter.news, _News()
+            return news if heard else None
 
         try:
-            yield announced
+            yield news_within
         finally:
             with self._lock:
                 for pk in images:
-                    self._waiting[pk].remove(event)
+                    self._waiting[pk].remove(waiter)
                     if not self._waiting[pk]:
                         del self._waiting[pk]
 
@@ -206,7 +230,9 @@ class _Listener:
 
 
 def _read(message: bytes) -> None:
-    _board.post(int(number) for number in message.split() if number.isdigit())
+    images = announcements.images_of(message)
+    wanted = _board.waited_for(images)
+    _board.post(images, announcements.results_of(message, wanted) if wanted else {})
 
 
 def _write_pipe(message: bytes) -> None:
