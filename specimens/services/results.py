@@ -83,7 +83,8 @@ def await_results(
     results: dict[int, Prediction | Job] = {}
     pending = {image.pk for image in cell_images}
     deadline = time.monotonic() + seconds
-    pause = _FIRST_PAUSE_SECONDS
+    # Under load an answer takes longer than a short pause, and each look costs what the news spare.
+    pause = _LONGEST_PAUSE_SECONDS if _listener.hears else _FIRST_PAUSE_SECONDS
     with _board.waiting(pending) as news_within:
         while True:
             _let_connection_go()
@@ -193,7 +194,13 @@ class _Board:
 
 
 class _Listener:
-    """A thread of a web process, started with the first request that will wait."""
+    """A thread of a web process, started with the first request that will wait.
+
+    Attributes:
+        hears: whether announcements come in, as far as is known.
+    """
+
+    hears = False
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -209,22 +216,27 @@ class _Listener:
                     self._thread.start()
             self._listening.wait(_FIRST_PAUSE_SECONDS)
 
+    def _begin(self) -> None:
+        self.hears = True
+        self._listening.set()
+
     def _take_published(self) -> None:
         while True:
             try:
                 with broker().pubsub(ignore_subscribe_messages=True) as subscription:
                     subscription.subscribe(CHANNEL)
-                    self._listening.set()
+                    self._begin()
                     while True:
                         if message := subscription.get_message(timeout=5):
                             _read(message["data"])
             except redis.RedisError as error:
+                self.hears = False
                 logger.warning("the broker cannot be reached (%s); results are polled", error)
                 time.sleep(_RETRY_SECONDS)
 
     def _take_piped(self) -> None:
         with PipeListener(settings.RESULTS_PATH) as pipe:
-            self._listening.set()
+            self._begin()
             while True:
                 _read(pipe.read())
 

@@ -80,6 +80,7 @@ class _Waiting:
 @pytest.fixture(autouse=True)
 def _nobody_looks_by_himself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 50.0)
+    monkeypatch.setattr(results, "_LONGEST_PAUSE_SECONDS", 50.0)
 
 
 def test_a_result_that_is_told_is_shown_as_the_stored_one_without_asking(cast: Cast) -> None:

@@ -49,9 +49,10 @@ def _as_another_process(image: CellImage, settings: Any) -> None:
 
 
 def test_the_one_who_waits_is_woken(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 50.0)  # it would not look by itself
+    monkeypatch.setattr(results, "_LONGEST_PAUSE_SECONDS", 50.0)  # it would not look by itself
     image = _waiting_image(make_cast())
     results.listen()
+    wait_until(lambda: results._listener.hears, 10, "news come in")
     found: dict[int, Any] = {}
     seconds: list[float] = []
 
@@ -79,8 +80,20 @@ def test_news_that_were_lost_cost_a_pause(settings: Any) -> None:
     assert isinstance(results.await_results([image], seconds=5)[image.pk], Prediction)
 
 
+def test_where_no_news_come_in_it_looks_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    results.listen()
+    monkeypatch.setattr(results._listener, "hears", False)
+    monkeypatch.setattr(results, "_LONGEST_PAUSE_SECONDS", 50.0)
+    image = _waiting_image(make_cast())
+    _classify(image)
+    started = time.perf_counter()
+    assert image.pk in results.await_results([image], seconds=60)
+    assert time.perf_counter() - started < 40
+
+
 def test_what_was_announced_before_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "_FIRST_PAUSE_SECONDS", 50.0)
+    monkeypatch.setattr(results, "_LONGEST_PAUSE_SECONDS", 50.0)
     image = _waiting_image(make_cast())
     _classify(image)
     results.announce(cell_image_ids=[image.pk])
