@@ -46,17 +46,16 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(self, threads: int | None = None) -> None:
-        self._threads = threads or usable_cpus()
-        self._cores = _Cores(self._threads)
+        self._cores = _Cores(threads or usable_cpus())
         self._loaded: _Loaded | None = None
 
     def load(self, artifact: ModelArtifact) -> None:
         """See `Engine.load`."""
-        self._loaded = _Loaded(artifact, self._threads)
+        self._loaded = _Loaded(artifact, self._cores.count)
 
     def warm_up(self, batch_sizes: Sequence[int] | None = None) -> None:
         """See `Engine.warm_up`."""
-        for size in batch_sizes or (1, self._threads * PART):
+        for size in batch_sizes or (1, self._cores.count * PART):
             images = np.zeros((size, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
             self.classify(images)
             if self._loaded is not None:
@@ -98,23 +97,21 @@ class Parts:
         check_images(image[np.newaxis])
         self._part.append(image)
         larger = len(self._under_way) < self._larger
-        if len(self._part) >= self._size + larger and self._count > 1:
+        if len(self._part) >= self._size + larger:
             self._begin_part()
 
     def predictions(self) -> list[CellPrediction]:
         """See `Computation.predictions`."""
-        if not self._under_way and len(self._part) == 1:
-            # Threads that wait for each other a hundred times an image gain on free cores only; on
-            # busy ones they take twice as long as one. This thread is among those that run.
-            alone = running_threads() <= 2
-            return self._decide([_timed(self._loaded.compute, self._part, alone)])
         if self._part:
             self._begin_part()
         return self._decide([part.result() for part in self._under_way])
 
     def _begin_part(self) -> None:
         part, self._part = self._part, []
-        compute = partial(_timed, self._loaded.compute, part)
+        # Threads that wait for each other a hundred times an image gain on free cores only; on
+        # busy ones they take twice as long as one. This thread is among those that run.
+        alone = self._count == 1 and running_threads() <= 2
+        compute = partial(_timed, self._loaded.compute, part, alone)
         self._under_way.append(self._cores.submit(compute, self._ahead))
 
     def _decide(self, parts: Sequence[Timed]) -> list[CellPrediction]:

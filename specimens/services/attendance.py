@@ -35,4 +35,4 @@ def attend(
             connection.close()
             stopped.wait(1)
             continue
-        due = bell.wait(settings.SWEEP_SECONDS)
+        due = bell.wait(settings.SWEEP_SECONDS, worker.give_head_start)

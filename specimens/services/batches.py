@@ -43,14 +43,18 @@ class Batch:
         """What there is where nothing is due."""
         return cls(Claim(uuid.uuid4()))
 
-    def take(self, place: int, answer: Answer, computation: Computation) -> None:
-        """Note what became of the image at this place of the claim, and have it computed."""
+    def take(self, place: int, answer: Answer, computation: Computation | None = None) -> None:
+        """Note what became of the image at this place of the claim.
+
+        It is computed in `computation`; it is under way already where there is none.
+        """
         job = self.claim.jobs[place]
         if not isinstance(answer, PreparedImage):
             self.failures.append((job, answer.code, answer.message))
             return
         self.images.append((job, answer))
-        self._add(answer, computation)
+        if computation is not None:
+            self._add(answer, computation)
 
     def compute(self, computation: Computation) -> None:
         """Have the images that are decoded computed anew."""
@@ -95,13 +99,14 @@ def decode(batch: Batch, decoders: DecoderPool, computation: Computation) -> Non
     Raises OSError where the image store is away.
     """
     images = [job.cell_image for job in batch.claim.jobs]
-    for place, answer in decoders.answers([_paths(image) for image in images]):
+    for place, answer in decoders.answers([paths_of(image) for image in images]):
         batch.take(place, answer, computation)
     for image in images:
         keep_written(image.thumbnail_name)
 
 
-def _paths(image: CellImage) -> tuple[Path, Path, int | None]:
+def paths_of(image: CellImage) -> tuple[Path, Path, int | None]:
+    """Return where a decoder reads the image and writes its thumbnail, and its frame, if any."""
     return (
         readable_path(str(image.file.name)),
         writable_path(image.thumbnail_name),

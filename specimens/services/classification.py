@@ -28,6 +28,7 @@ from specimens.models import Prediction
 from specimens.services import results
 from specimens.services.batches import Batch, decode, log_batch, predictions_of
 from specimens.services.counters import WorkerCounters
+from specimens.services.head_start import HeadStart
 from specimens.services.heartbeat import Heart
 from specimens.services.queue import (
     NOTHING_WAITS,
@@ -74,6 +75,7 @@ class ClassificationWorker:
             model_digest=self.artifact.digest,
             counters=self.counters,
         )
+        self._head_start: HeadStart | None = None
         self._since_retry = 0
         # Of two threads that use it at once, SQLite would turn one away.
         sqlite = connection.vendor == "sqlite"
@@ -106,6 +108,19 @@ class ClassificationWorker:
             thread.shutdown()
         self._heart.stop()
         self.decoders.__exit__(exception_type, exception, traceback)
+
+    def give_head_start(self, names: Sequence[str]) -> None:
+        """Begin with images that will be on record in a moment; names of files in the image store.
+
+        Never raises: what fails here is met again, and dealt with, once they are claimed.
+        """
+        before, self._head_start = self._head_start, None
+        try:
+            if before is not None:
+                before.discard()
+            self._head_start = HeadStart(names, self.decoders, self.engine)
+        except Exception as error:
+            logger.warning("no head start", images=len(names), error=error)
 
     def drain(self, stopped: threading.Event | None = None) -> int:
         """Work until nothing is due, or `stopped`; return how many jobs ended.
@@ -230,7 +245,11 @@ class ClassificationWorker:
         return Batch(claim, started=started)
 
     def _begin(self, batch: Batch, *, ahead: bool = False) -> Computation:
-        """Decode a batch, of which the engine begins with what it has."""
+        """Decode a batch, of which the engine begins with what it has, unless it has begun."""
+        head_start = self._head_start
+        if head_start is not None and head_start.hand_over(batch):
+            self._head_start = None
+            return head_start.computation
         computation = self.engine.begin(len(batch.claim.jobs), ahead=ahead)
         self._decode(batch, computation)
         return computation

@@ -2,6 +2,9 @@
 
 With Redis the ring is an element of a list that idle workers wait at, so that one of them wakes for
 each; without it, one byte through a named pipe to the worker process of the same machine.
+
+With Redis an idle worker can be given notice of images that will be on record in a moment, and
+begins with them. The ring for them then goes to that worker.
 """
 
 import contextlib
@@ -9,6 +12,8 @@ import logging
 import os
 import select
 import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
@@ -21,7 +26,13 @@ from specimens.services.broker import READ_SECONDS, broker
 logger = logging.getLogger(__name__)
 
 LIST: Final = "wbclab.classify"
+NOTICES: Final = "wbclab.classify.notices"
 MOST_RINGS: Final = 8
+# Longer than images take to be on record; then nobody waits for the ring of a notice any more.
+_NOTICE_SECONDS: Final = 60
+
+# What is begun with the images of a notice: the names of their files.
+Begin = Callable[[Sequence[str]], None]
 
 
 class Bell(Protocol):
@@ -36,15 +47,36 @@ class Bell(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def wait(self, seconds: float) -> bool:
-        """Wait for a ring, at most `seconds`; whether there is reason to look."""
+    def wait(self, seconds: float, begin: Begin | None = None) -> bool:
+        """Wait for a ring, at most `seconds`; whether there is reason to look.
+
+        What comes with a notice is begun in between.
+        """
 
 
-def ring(*, jobs: int = 1) -> None:
+def give_notice(*, names: Sequence[str]) -> bytes:
+    """Have an idle worker begin with files that have their names; their rows follow in a moment.
+
+    Returns what `ring` is told then; it is empty where there are no notices. Never raises.
+    """
+    if not settings.REDIS_URL:
+        return b""
+    notice = " ".join(names).encode()
+    try:
+        broker().lpush(NOTICES, notice)
+    except redis.RedisError:
+        return b""  # the ring will say so
+    return notice
+
+
+def ring(*, jobs: int = 1, notice: bytes = b"") -> None:
     """Ring once for each batch that `jobs` due jobs make, so that idle workers join in.
 
-    Never raises: what rings has committed already, and the sweep rings again.
+    Where a worker has taken notice of them it alone is woken. Never raises: what rings has
+    committed already, and the sweep rings again.
     """
+    if notice and _ring_who_took(notice):
+        return
     if not settings.REDIS_URL:
         ring_pipe(settings.DOORBELL_PATH)
         return
@@ -55,6 +87,23 @@ def ring(*, jobs: int = 1) -> None:
             broker().ltrim(LIST, 0, MOST_RINGS - 1)
     except redis.RedisError as error:
         logger.warning("the broker cannot be reached (%s); the sweep will ring", error)
+
+
+def _ring_who_took(notice: bytes) -> bool:
+    """Ring for the worker that took a notice; False where none did."""
+    try:
+        with broker().pipeline(transaction=False) as pipeline:
+            pipeline.lrem(NOTICES, 1, notice)
+            pipeline.lpush(_own_list(notice), b"!")
+            pipeline.expire(_own_list(notice), _NOTICE_SECONDS)
+            return not pipeline.execute()[0]
+    except redis.RedisError:
+        return False
+
+
+def _own_list(notice: bytes) -> str:
+    """Return the list of the ring for a notice: file names are used once."""
+    return f"{NOTICES}:{notice.decode().partition(' ')[0]}"
 
 
 def listen() -> Bell:
@@ -94,7 +143,7 @@ class PipeListener:
     ) -> None:
         os.close(self._descriptor)
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, begin: Begin | None = None) -> bool:
         """Wait for a ring, at most `seconds`; swallow all rings that came together."""
         ready, _, _ = select.select([self._descriptor], [], [], seconds)
         if ready:
@@ -110,6 +159,10 @@ class PipeListener:
 class RedisListener:
     """A worker's end of the list. Use as a context manager."""
 
+    def __init__(self) -> None:
+        # Where the rings for notices will come.
+        self._expected: deque[str] = deque(maxlen=MOST_RINGS)
+
     def __enter__(self) -> "RedisListener":
         return self
 
@@ -121,11 +174,24 @@ class RedisListener:
     ) -> None:
         """Nothing is held."""
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, begin: Begin | None = None) -> bool:
         """Wait for a ring, at most `seconds`; where nobody can ring, look all the same."""
         deadline = time.monotonic() + seconds
+        notices = [NOTICES] if begin is not None else []
         try:
-            return broker().blpop([LIST], timeout=min(seconds, READ_SECONDS / 2)) is not None
+            while True:
+                patience = min(seconds, READ_SECONDS / 2)
+                heard = broker().blpop([*self._expected, LIST, *notices], timeout=patience)
+                if heard is None:
+                    self._expected.clear()
+                    return False
+                place, content = heard[0].decode(), heard[1]
+                if begin is None or place != NOTICES:
+                    if place in self._expected:
+                        self._expected.remove(place)
+                    return True
+                self._expected.append(_own_list(content))
+                begin(content.decode().split())
         except redis.RedisError as error:
             logger.warning("the broker cannot be reached (%s); looking without a ring", error)
             time.sleep(max(0.0, deadline - time.monotonic()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from io import BufferedRandom, BytesIO
 from typing import Literal, cast
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
 from django.db import InterfaceError, OperationalError, transaction
@@ -18,7 +19,7 @@ from specimens import workflow
 from specimens.models import CellImage, Site, Specimen, User
 from specimens.models.cells import image_path
 from specimens.permissions import Action, require, visible_to
-from specimens.services import audit
+from specimens.services import audit, doorbell, results
 from specimens.services.errors import StorageUnavailable
 from specimens.services.queue_entry import add_and_enqueue, refuse_when_full, urgency_of
 from specimens.services.storage import written_together
@@ -137,8 +138,8 @@ def _store_and_queue(
 ) -> None:
     written: dict[str, Received] = {}
     try:
-        _write_files(answers, written)
-        _write_rows(answers, actor, specimen)
+        notice = _write_files(answers, written, told=specimen is None)
+        _write_rows(answers, actor, specimen, notice)
         _delete(name for name, answer in written.items() if answer.status != "accepted")
     except (OperationalError, InterfaceError):
         # Perhaps it has committed, and then needs the files; else they are files without rows.
@@ -154,14 +155,24 @@ def _store_and_queue(
         raise
 
 
-@written_together()
-def _write_files(answers: Sequence[Received], written: dict[str, Received]) -> None:
-    for answer in answers:
-        if answer.status == "accepted" and answer.cell_image and answer.upload:
-            # Not through the field, which would check the name that we made once more.
-            name = image_path(answer.cell_image, answer.upload.name or "")
-            answer.cell_image.file = name = default_storage.save(name, answer.upload)
-            written[name] = answer
+def _write_files(answers: Sequence[Received], written: dict[str, Received], *, told: bool) -> bytes:
+    """Write them, and where a client waits give notice of them meanwhile, which is returned."""
+    notice = b""
+
+    def give_notice() -> None:
+        nonlocal notice
+        # With others under way in this process no worker is idle.
+        if told and len(written) <= settings.BATCH_SIZE and not results.anybody_waits():
+            notice = doorbell.give_notice(names=list(written))
+
+    with written_together(give_notice):
+        for answer in answers:
+            if answer.status == "accepted" and answer.cell_image and answer.upload:
+                # Not through the field, which would check the name that we made once more.
+                name = image_path(answer.cell_image, answer.upload.name or "")
+                answer.cell_image.file = name = default_storage.save(name, answer.upload)
+                written[name] = answer
+    return notice
 
 
 def _delete(names: Iterable[str]) -> None:
@@ -173,12 +184,13 @@ def _write_rows(
     answers: Sequence[Received],
     actor: User | None,
     specimen: Specimen | None,
+    notice: bytes,
 ) -> None:
     if specimen is not None:
         _write_rows_of_specimen(answers, actor, specimen)
         return
     images = [a.cell_image for a in answers if a.status == "accepted" and a.cell_image]
-    add_and_enqueue(images=images, specimen=None)
+    add_and_enqueue(images=images, specimen=None, notice=notice)
 
 
 @transaction.atomic

@@ -97,10 +97,13 @@ def forget_counts() -> None:
     _counts.clear()
 
 
-def add_and_enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -> None:
+def add_and_enqueue(
+    *, images: Sequence[CellImage], specimen: Specimen | None, notice: bytes = b""
+) -> None:
     """Write new images of one site, each with a file of its own, and queue them in their order.
 
-    They get their numbers. In the transaction at hand, else in one of its own. Rings on commit.
+    They get their numbers. In the transaction at hand, else in one of its own. Rings on commit, for
+    the worker that took `notice` of them.
     """
     if not images:
         return
@@ -114,7 +117,7 @@ def add_and_enqueue(*, images: Sequence[CellImage], specimen: Specimen | None) -
     for image in images:
         image.pk = numbers[image.file.name]
         image._state.adding, image._state.db = False, connection.alias
-    transaction.on_commit(partial(doorbell.ring, jobs=len(images)))
+    transaction.on_commit(partial(doorbell.ring, jobs=len(images), notice=notice))
 
 
 @cache

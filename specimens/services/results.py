@@ -71,6 +71,11 @@ def listen() -> None:
     _listener.start()
 
 
+def anybody_waits() -> bool:
+    """Whether a request of this process waits for a class."""
+    return _board.is_waited_at
+
+
 def await_results(
     cell_images: Sequence[CellImage], *, seconds: float
 ) -> dict[int, Prediction | Job]:
@@ -152,6 +157,10 @@ class _Board:
         self._lock = threading.Lock()
         self._waiting: dict[int, list[_Waiter]] = {}
         self._lately: OrderedDict[int, None] = OrderedDict()
+
+    @property
+    def is_waited_at(self) -> bool:
+        return bool(self._waiting)
 
     def waited_for(self, cell_image_ids: Iterable[int]) -> set[int]:
         with self._lock:

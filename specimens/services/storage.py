@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -22,14 +22,15 @@ def _fsync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def written_together() -> Iterator[None]:
+def written_together(on_named: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Let files that are saved within be on disk at its end, and have their names only then.
 
     Waiting for the disk once for all of them takes a fraction of the time. Nothing has its name
     where an exception is raised. For names that are new, and on record only behind this: a machine
-    that dies within may leave a name with a part of its content.
+    that dies within may leave a name with a part of its content. Whoever reads them on this machine
+    may do so from `on_named` on, which is called where they have their names and are not waited for.
     """
-    batch = _Batch(named_first=True)
+    batch = _Batch(named_first=True, on_named=on_named)
     token = _batch.set(batch)
     try:
         yield
@@ -46,11 +47,13 @@ class _Batch:
         named_first: give them their names before they are waited for. Then the wait for the first
             takes all names along into the journal of the file system, and that for the folder
             finds little left to do.
+        on_named: called in between.
     """
 
-    def __init__(self, *, named_first: bool) -> None:
+    def __init__(self, *, named_first: bool, on_named: Callable[[], object] = lambda: None) -> None:
         self._files: list[tuple[BinaryIO, Path, Path]] = []
         self._named_first = named_first
+        self._on_named = on_named
 
     def write(self, content: "File[bytes]", target: Path) -> None:
         temporary = target.with_name(f".incoming-{uuid.uuid4().hex}")
@@ -64,8 +67,9 @@ class _Batch:
         if len(self._files) > 1:
             for file, _, _ in self._files:
                 _begin_to_write(file.fileno())
-        if self._named_first:
+        if self._named_first and self._files:
             self._name()
+            self._on_named()
         # The first takes the others' names and sizes with it into the journal of the file system.
         for file, _, _ in self._files:
             os.fsync(file.fileno())
