@@ -109,8 +109,9 @@ class Parts:
     def _begin_part(self) -> None:
         part, self._part = self._part, []
         # Threads that wait for each other a hundred times an image gain on free cores only; on
-        # busy ones they take twice as long as one. This thread is among those that run.
-        alone = self._count == 1 and running_threads() <= 2
+        # busy ones they take twice as long as one. This thread, which is about to wait, is among
+        # those that run.
+        alone = self._count == 1 and running_threads() <= self._cores.count
         compute = partial(_timed, self._loaded.compute, part, alone)
         self._under_way.append(self._cores.submit(compute, self._ahead))
 
