@@ -27,8 +27,8 @@ def written_together(on_named: Callable[[], object] = lambda: None) -> Iterator[
 
     Waiting for the disk once for all of them takes a fraction of the time. Nothing has its name
     where an exception is raised. For names that are new, and on record only behind this: a machine
-    that dies within may leave a name with a part of its content. `on_named` is called when they have
-    their names, and can be read on this machine, and before the disk is waited for.
+    that dies within may leave a name with a part of its content. `on_named` is called before
+    the disk is waited for, when they have their names and can be read on this machine.
     """
     batch = _Batch(named_first=True, on_named=on_named)
     token = _batch.set(batch)
