@@ -37,9 +37,15 @@ def service() -> Iterator[BenchService]:
 Opens = Callable[..., Page]
 
 
+@pytest.fixture(scope="module")
+def sessions() -> dict[str, Any]:
+    """As of the other pages; these people are of the service above."""
+    return {}
+
+
 @pytest.fixture
-def open_case(browser: Browser, service: BenchService) -> Iterator[Opens]:
-    """Log somebody in, in a browser of their own, and open a case; complaints fail the test."""
+def open_case(browser: Browser, service: BenchService, sessions: dict[str, Any]) -> Iterator[Opens]:
+    """Open a case as somebody, in a browser of their own; complaints fail the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
@@ -51,11 +57,11 @@ def open_case(browser: Browser, service: BenchService) -> Iterator[Opens]:
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: dialog.accept())  # leaving with something unsaved
-        page.goto("/login")
-        page.get_by_label("User name").fill(username)
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_role("button", name="Log in").click()
-        page.wait_for_url("**/")
+        if username in sessions:
+            context.add_cookies(sessions[username])
+        else:
+            _log_in(page, username)
+            sessions[username] = context.cookies()
         page.goto(path or service.path(accession))
         ready(page)
         return page
@@ -64,6 +70,14 @@ def open_case(browser: Browser, service: BenchService) -> Iterator[Opens]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def _log_in(page: Page, username: str) -> None:
+    page.goto("/login")
+    page.get_by_label("User name").fill(username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url("**/")
 
 
 def ready(page: Page) -> float:
