@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from tests.browser.conftest import Watch, accession
 from tests.factories import picture
@@ -168,3 +168,52 @@ def test_rows_change_in_place_while_the_worker_goes_on(
     )
     stops = technician.locator("#cells .tile[tabindex='0']")
     expect(stops).to_have_count(1)
+
+
+def test_a_late_answer_takes_no_tile_away(technician: Page, pictures: list[Path]) -> None:
+    """The poll was asked before the last picture came and is answered after it."""
+    held: list[tuple[Route, APIResponse]] = []
+    refreshes: list[str] = []
+
+    def hold_the_first_news(route: Route) -> None:
+        if "revision=" not in route.request.url:
+            refreshes.append(route.request.url)
+        elif not held:
+            answer = route.fetch()
+            if answer.status == 200:
+                held.append((route, answer))
+                return
+        route.fallback()
+
+    accession(technician)
+    technician.evaluate(
+        """() => {
+            const tiles = () => [...document.querySelectorAll("#cells .tile")];
+            let before = [];
+            window.gone = 0;
+            document.addEventListener("htmx:afterSwap", () => {
+                window.gone += before.filter((tile) => !tile.isConnected).length;
+                before = tiles();
+            });
+        }"""
+    )
+    technician.route("**/live*", hold_the_first_news)
+    # A worker that is done before the page has asked once leaves nothing to poll for.
+    for start in range(0, 50, 25):
+        technician.locator("#files").set_input_files(pictures[start : start + 25])
+        while not held and technician.locator(".batch[data-ended='false']").count():
+            technician.wait_for_timeout(50)
+        if held:
+            break
+    refreshes.clear()
+    late: Any = {"name": "late.png", "mimeType": "image/png", "buffer": picture(6000)}
+    technician.locator("#files").set_input_files(late)
+    expect(technician.locator(".batch-state").first).to_contain_text("1 of 1 accepted")
+    technician.wait_for_timeout(200)
+    if refreshes:  # it did not wait for the poll
+        technician.locator(".tile[title='late.png']").wait_for()
+    route, answer = held[0]
+    route.fulfill(response=answer)
+    expect(technician.locator(".batch[data-ended='false']")).to_have_count(0)
+    expect(technician.locator(".tile[title='late.png']")).to_be_visible()
+    assert technician.evaluate("() => window.gone") == 0
