@@ -27,7 +27,8 @@ function reconcile(old, fresh, state) {
       if (known && known.nodeName === wanted.nodeName && !state.used.has(known)) match = known;
     } else {
       while (cursor && keyOf(cursor) && state.wanted.has(keyOf(cursor))) cursor = cursor.nextSibling;
-      if (cursor && similar(cursor, wanted)) match = cursor;
+      match = cursor;
+      while (match && !similar(match, wanted)) match = match.nextSibling;
     }
     if (!match) {
       add(old, wanted, cursor, state);

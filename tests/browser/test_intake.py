@@ -131,6 +131,7 @@ def test_a_picture_that_cannot_be_decoded_fails_visibly_and_can_be_requeued(
     failure = technician.locator(".failures li")
     expect(failure).to_contain_text("spoilt.png")
     expect(failure.locator(".reason")).not_to_be_empty()
+    assert _keeps_the_focus_when_it_waits_again(technician)
     failure.get_by_role("button", name="Requeue").click()
     expect(technician.get_by_text("1 image queued again.")).to_be_visible()
     expect(technician.locator(".failures li")).to_have_count(1)
@@ -138,6 +139,32 @@ def test_a_picture_that_cannot_be_decoded_fails_visibly_and_can_be_requeued(
     technician.goto("/specimens/?failed=1")
     expect(technician.locator(".row-link")).not_to_have_count(0)
     expect(technician.locator(".attention-line")).to_contain_text("failed")
+
+
+def _keeps_the_focus_when_it_waits_again(page: Page) -> bool:
+    """Somebody else queues the failed picture again: the link to it becomes a tile."""
+    return bool(
+        page.evaluate(
+            """async () => {
+                const app = document.querySelector("script[src$='app.js']").src;
+                const { morph } = await import(app.replace("app.js", "morph.js"));
+                const link = document.querySelector(".failure-name");
+                const fresh = document.getElementById("live").cloneNode(true);
+                const row = fresh.querySelector(".failures li");
+                const tile = row.querySelector("a");
+                tile.className = "tile";
+                tile.innerHTML = "waiting";
+                row.replaceChildren(tile);
+                const failed = document.getElementById("live").cloneNode(true);
+                link.focus();
+                const kept = [fresh, failed].map((state) => {
+                    morph(document.getElementById("live"), state);
+                    return document.activeElement === link;
+                });
+                return kept.every(Boolean);
+            }"""
+        )
+    )
 
 
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.png"])
@@ -158,14 +185,26 @@ def test_rows_change_in_place_while_the_worker_goes_on(
     technician.evaluate(
         """() => {
             const tile = document.querySelector("#cells .tile");
+            window.look = (when) => window.course.push({
+                when,
+                at: Math.round(performance.now()),
+                revision: document.getElementById("revision").value,
+                here: tile.isConnected,
+                focus: document.activeElement.cloneNode().outerHTML,
+                kept: document.activeElement === tile,
+            });
+            window.course = [];
+            for (const when of ["htmx:beforeRequest", "htmx:beforeSwap", "htmx:afterSettle"]) {
+                document.addEventListener(when, () => window.look(when));
+            }
             tile.focus();
-            window.kept = tile;
+            window.look("focus");
         }"""
     )
     _ended(technician, "30 of 30 accepted, 30 of 30 classified")
-    assert technician.evaluate(
-        "() => window.kept.isConnected && document.activeElement === window.kept"
-    )
+    technician.evaluate("() => window.look('end')")
+    course = technician.evaluate("() => window.course")
+    assert [one for one in course if not one["kept"]] == [], course
     stops = technician.locator("#cells .tile[tabindex='0']")
     expect(stops).to_have_count(1)
 
@@ -190,7 +229,9 @@ def test_a_late_answer_takes_no_tile_away(technician: Page, pictures: list[Path]
         """() => {
             const tiles = () => [...document.querySelectorAll("#cells .tile")];
             let before = [];
-            window.gone = 0;
+            [window.gone, window.limits] = [0, []];
+            document.addEventListener("htmx:beforeSend", (event) =>
+                window.limits.push(event.detail.xhr.timeout));
             document.addEventListener("htmx:afterSwap", () => {
                 window.gone += before.filter((tile) => !tile.isConnected).length;
                 before = tiles();
@@ -217,3 +258,5 @@ def test_a_late_answer_takes_no_tile_away(technician: Page, pictures: list[Path]
     expect(technician.locator(".batch[data-ended='false']")).to_have_count(0)
     expect(technician.locator(".tile[title='late.png']")).to_be_visible()
     assert technician.evaluate("() => window.gone") == 0
+    # One that is never answered holds the next one up, but not for ever.
+    assert set(technician.evaluate("() => window.limits")) == {60_000}
