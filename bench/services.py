@@ -64,6 +64,7 @@ def production(folder: Path, specimens: int) -> Iterator[Service]:
             "WBCLAB_REDIS_URL": broker.url,
             "WBCLAB_PORT": str(port),
             "WBCLAB_PYTHON": sys.executable,
+            "WBCLAB_WEB_OWN_CORES": "1",
         }
         _run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], environment)
         laboratory = _fill(environment, specimens)

@@ -1,6 +1,8 @@
 """How much of the machine this process may use."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _LOAD = Path("/proc/loadavg")
@@ -9,8 +11,25 @@ _LOAD = Path("/proc/loadavg")
 def usable_cpus() -> int:
     """CPUs this process may run on: fewer than the machine has, under taskset or in a container."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(os.getpid()))  # the main thread's: others may be bound
     return os.cpu_count() or 1
+
+
+@contextmanager
+def on_any_core() -> Iterator[None]:
+    """Let the processes and threads that are started within run wherever this process may.
+
+    They begin where the thread runs that starts them, and that may be bound to one core.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        yield
+        return
+    bound = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, os.sched_getaffinity(os.getpid()))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, bound)
 
 
 def running_threads() -> int:

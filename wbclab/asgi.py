@@ -14,6 +14,7 @@ from django.http import FileResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
+from wbclab.affinity import bind, own_core
 from wbclab.request_body import BoundedBody, body_limit
 
 
@@ -39,7 +40,7 @@ class OneThreadHandler(ASGIHandler):
             body = await self.read_body(receive)
         except RequestAborted:
             return
-        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, "request")
+        thread = self._idle.pop() if self._idle else _new_thread()
         try:
             response = await _in(thread, self._respond, scope, body)
             if isinstance(response, StreamingHttpResponse):
@@ -82,6 +83,10 @@ class OneThreadHandler(ASGIHandler):
             sending.cancel()
             await asyncio.wait({sending, hanging_up})
             await _in(thread, response.close)
+
+
+def _new_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "request", initializer=bind, initargs=(own_core(),))
 
 
 def _in(thread: ThreadPoolExecutor, work: Any, *arguments: Any) -> "asyncio.Future[Any]":

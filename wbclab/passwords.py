@@ -1,9 +1,14 @@
 """How passwords are stored: argon2id, in an amount of memory that a web process can afford."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
+
+from classifier.cpus import on_any_core
+
+T = TypeVar("T")
 
 # Of one process; what waits for it waits some 30 ms for each that is before it. Django's own
 # parameters take 100 MB for each password: eight people who sign in at once would cost 800 MB.
@@ -25,8 +30,14 @@ class BoundedArgon2(Argon2PasswordHasher):
 
     def encode(self, password: str, salt: str) -> str:
         """See `BasePasswordHasher.encode`."""
-        return _ONE_AT_A_TIME.submit(super().encode, password, salt).result()
+        return _in_thread(super().encode, password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
         """See `BasePasswordHasher.verify`."""
-        return _ONE_AT_A_TIME.submit(super().verify, password, encoded).result()
+        return _in_thread(super().verify, password, encoded)
+
+
+def _in_thread(work: Callable[[str, str], T], password: str, other: str) -> T:
+    with on_any_core():  # beside the requests, not before them
+        answer = _ONE_AT_A_TIME.submit(work, password, other)
+    return answer.result()

@@ -219,6 +219,7 @@ UPLOAD_BATCH_LIMIT = 100  # files in one request of the portal; the page splits 
 DATA_UPLOAD_MAX_NUMBER_FILES = 2 * max(UPLOAD_BATCH_LIMIT, PREDICT_BATCH_LIMIT)
 PREDICT_WAIT_SECONDS = env.float("WBCLAB_PREDICT_WAIT_SECONDS", default=2.0)
 INFER_WAIT_SECONDS = env.float("WBCLAB_INFER_WAIT_SECONDS", default=30.0)
+WEB_OWN_CORES = env.bool("WBCLAB_WEB_OWN_CORES", default=False)
 PUBLIC_PREDICT = env.bool("WBCLAB_PUBLIC_PREDICT", default=False)
 
 # --- queue and worker -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from classifier.cpus import on_any_core
 from classifier.imaging import protocol
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ class Decoder:
         self.served = 0
         self._received = b""
         self.socket, theirs = socket.socketpair()
-        with theirs:
+        with theirs, on_any_core():
             self._process = subprocess.Popen(
                 [
                     sys.executable,

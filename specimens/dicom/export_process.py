@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from classifier.cpus import on_any_core
 from specimens.dicom.export_pixels import Picture
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
@@ -84,17 +85,18 @@ class PictureReader:
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-            self._process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "specimens.dicom.export_pixels",
-                    str(self._memory_bytes), str(self._seconds),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                cwd=_ROOT,
-                env=kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )  # fmt: skip
+            with on_any_core():
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable, "-m", "specimens.dicom.export_pixels",
+                        str(self._memory_bytes), str(self._seconds),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    cwd=_ROOT,
+                    env=kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                )  # fmt: skip
         return self._process
 
     def _line(self, deadline: float) -> bytes:
