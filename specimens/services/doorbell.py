@@ -3,8 +3,8 @@
 With Redis the ring is an element of a list that idle workers wait at, so that one of them wakes for
 each; without it, one byte through a named pipe to the worker process of the same machine.
 
-With Redis an idle worker can be given notice of images that will be on record in a moment, and
-begins with them. The ring for them then goes to that worker.
+With Redis an idle worker of the same machine can be given notice of images that will be on record
+in a moment, and begins with them. The ring for them then goes to that worker.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
@@ -26,10 +27,10 @@ from specimens.services.broker import READ_SECONDS, broker
 logger = logging.getLogger(__name__)
 
 LIST: Final = "wbclab.classify"
-NOTICES: Final = "wbclab.classify.notices"
 MOST_RINGS: Final = 8
 # Longer than images take to be on record; then nobody waits for the ring of a notice any more.
 _NOTICE_SECONDS: Final = 60
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 # What is begun with the images of a notice: the names of their files.
 Begin = Callable[[Sequence[str]], None]
@@ -54,16 +55,29 @@ class Bell(Protocol):
         """
 
 
+@cache
+def notices() -> str:
+    """Return the list of the notices of this machine, empty where it does not say which it is.
+
+    Its containers have a kernel in common, and with it what is in a file that is not on disk yet.
+    Another machine may see a part of it, or nothing.
+    """
+    try:
+        return f"{LIST}.notices.{_BOOT_ID.read_text().strip()}"
+    except OSError:
+        return ""
+
+
 def give_notice(*, names: Sequence[str]) -> bytes:
     """Have an idle worker begin with files that have their names; their rows follow in a moment.
 
     Returns what `ring` is told then; it is empty where there are no notices. Never raises.
     """
-    if not settings.REDIS_URL:
+    if not settings.REDIS_URL or not notices():
         return b""
     notice = " ".join(names).encode()
     try:
-        broker().lpush(NOTICES, notice)
+        broker().lpush(notices(), notice)
     except redis.RedisError:
         return b""  # the ring will say so
     return notice
@@ -93,7 +107,7 @@ def _ring_who_took(notice: bytes) -> bool:
     """Ring for the worker that took a notice; False where none did."""
     try:
         with broker().pipeline(transaction=False) as pipeline:
-            pipeline.lrem(NOTICES, 1, notice)
+            pipeline.lrem(notices(), 1, notice)
             pipeline.lpush(_own_list(notice), b"!")
             pipeline.expire(_own_list(notice), _NOTICE_SECONDS)
             return not pipeline.execute()[0]
@@ -103,7 +117,7 @@ def _ring_who_took(notice: bytes) -> bool:
 
 def _own_list(notice: bytes) -> str:
     """Return the list of the ring for a notice: file names are used once."""
-    return f"{NOTICES}:{notice.decode().partition(' ')[0]}"
+    return f"{notices()}:{notice.decode().partition(' ')[0]}"
 
 
 def listen() -> Bell:
@@ -177,16 +191,16 @@ class RedisListener:
     def wait(self, seconds: float, begin: Begin | None = None) -> bool:
         """Wait for a ring, at most `seconds`; where nobody can ring, look all the same."""
         deadline = time.monotonic() + seconds
-        notices = [NOTICES] if begin is not None else []
+        lists = [LIST, notices()] if begin is not None and notices() else [LIST]
         try:
             while True:
                 patience = min(seconds, READ_SECONDS / 2)
-                heard = broker().blpop([*self._expected, LIST, *notices], timeout=patience)
+                heard = broker().blpop([*self._expected, *lists], timeout=patience)
                 if heard is None:
                     self._expected.clear()
                     return False
                 place, content = heard[0].decode(), heard[1]
-                if begin is None or place != NOTICES:
+                if begin is None or place != notices():
                     if place in self._expected:
                         self._expected.remove(place)
                     return True

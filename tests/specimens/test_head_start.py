@@ -6,6 +6,7 @@ The worker is the real one; that it does not decode an image twice shows that it
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,9 +56,9 @@ def decoded(worker: ClassificationWorker, monkeypatch: pytest.MonkeyPatch) -> li
 def redis(settings: Any) -> Iterator[None]:
     if not settings.REDIS_URL:
         skip_unless_ci("Redis does not run (make test starts it)")
-    broker().delete(doorbell.LIST, doorbell.NOTICES)
+    broker().delete(doorbell.LIST, doorbell.notices())
     yield
-    broker().delete(doorbell.LIST, doorbell.NOTICES)
+    broker().delete(doorbell.LIST, doorbell.notices())
 
 
 def _stored(content: bytes) -> str:
@@ -258,7 +259,7 @@ def test_notice_is_given_where_a_client_waits_and_a_worker_may_be_idle(
 ) -> None:
     given: list[int] = []
     _predict(cast)  # the first of a day makes its folder, and waits for that
-    monkeypatch.setattr("os.fsync", lambda _: given.append(broker().llen(doorbell.NOTICES)))
+    monkeypatch.setattr("os.fsync", lambda _: given.append(broker().llen(doorbell.notices())))
 
     def notices() -> set[int]:
         given.clear()
@@ -266,7 +267,7 @@ def test_notice_is_given_where_a_client_waits_and_a_worker_may_be_idle(
         return set(given)
 
     assert notices() == {1}, "before the disk is waited for"
-    assert broker().llen(doorbell.NOTICES) == 0
+    assert broker().llen(doorbell.notices()) == 0
     settings.BATCH_SIZE = 1
     assert notices() == {0}, "two batches are for two workers"
     settings.BATCH_SIZE = 16
@@ -277,3 +278,24 @@ def test_notice_is_given_where_a_client_waits_and_a_worker_may_be_idle(
         actor=cast.technician, site=cast.site, specimen=cast.specimen(), uploads=[upload(3)]
     )
     assert set(given) == {0}, "nobody waits"
+
+
+def test_a_worker_of_another_machine_takes_no_notice(
+    redis: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    notice = doorbell.give_notice(names=["a.png"])
+    begun: list[str] = []
+    with monkeypatch.context() as elsewhere, doorbell.listen() as bell:
+        (tmp_path / "boot_id").write_text("6d0c3c5e-0000-4000-8000-000000000000\n")
+        elsewhere.setattr(doorbell, "_BOOT_ID", tmp_path / "boot_id")
+        doorbell.notices.cache_clear()
+        assert not bell.wait(0.2, begun.extend)
+        elsewhere.setattr(doorbell, "_BOOT_ID", tmp_path / "none")
+        doorbell.notices.cache_clear()
+        assert doorbell.give_notice(names=["b.png"]) == b""
+        assert not bell.wait(0.1, begun.extend)
+    doorbell.notices.cache_clear()
+    doorbell.ring(notice=notice)
+    with doorbell.listen() as bell:
+        assert bell.wait(1)
+    assert begun == []
