@@ -24,8 +24,11 @@ def on_any_core() -> Iterator[None]:
     if not hasattr(os, "sched_getaffinity"):
         yield
         return
-    bound = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, os.sched_getaffinity(os.getpid()))
+    bound, free = os.sched_getaffinity(0), os.sched_getaffinity(os.getpid())
+    if bound == free:  # nothing is changed where nothing is bound: it may be forbidden here
+        yield
+        return
+    os.sched_setaffinity(0, free)
     try:
         yield
     finally:

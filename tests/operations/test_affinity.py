@@ -21,6 +21,7 @@ from tests.factories import picture
 from tests.homes import ROOT, migrated_home
 from tests.processes import descendants, die_with_parent, end, free_port, kill_all, wait_until
 from tests.service import health
+from wbclab.affinity import bind
 from wbclab.passwords import BoundedArgon2
 
 CLIENTS = 8
@@ -127,6 +128,15 @@ def test_a_password_is_checked_wherever_there_is_room(monkeypatch: pytest.Monkey
     _in_bound_thread(lambda: assert_hashes(BoundedArgon2()))
     assert fresh.submit(os.sched_getaffinity, 0).result() == USABLE
     fresh.shutdown()
+
+
+def test_where_binding_is_forbidden_nothing_else_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr("os.sched_setaffinity", forbidden)
+    bind(min(USABLE))
+    assert_hashes(BoundedArgon2())
 
 
 def assert_hashes(hasher: BoundedArgon2) -> None:
